@@ -1,1 +1,58 @@
-fn main() {}
+//! The `skywave` command: parses the command line and hands over to one module per subcommand.
+//!
+//! Every subcommand decides about its own runtime (a server wants one thread per core, a benchmark pins its own) and
+//! returns its exit code: 0 done, 1 the work failed, 2 it could not begin (wrong usage, configuration or environment).
+
+mod check_config;
+mod dev;
+mod publish;
+mod subscribe;
+mod token;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Skywave, a self-hosted realtime relay.
+#[derive(Parser)]
+#[command(version, max_term_width = 110, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  skywave                                  a relay on http://127.0.0.1:8080, data in ./data
+  skywave pub chat:lobby '{\"text\":\"hi\"}'   publish one message
+  skywave sub chat:lobby                   print what is published
+  skywave pub logs:web < access.log        one line, one publication, in order
+  skywave token --user ada --cap 'chat:*=*' --secret-file secret
+
+Without a subcommand, `skywave` means `skywave dev`.";
+
+#[derive(Subcommand)]
+enum Command {
+    Dev(dev::Args),
+    #[command(name = "pub")]
+    Publish(publish::Args),
+    #[command(name = "sub")]
+    Subscribe(subscribe::Args),
+    Token(token::Args),
+    CheckConfig(check_config::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command.unwrap_or_else(|| Command::Dev(dev::Args::default())) {
+        Command::Dev(args) => dev::run(args),
+        Command::Publish(args) => publish::run(args),
+        Command::Subscribe(args) => subscribe::run(args),
+        Command::Token(args) => token::run(args),
+        Command::CheckConfig(args) => check_config::run(args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("skywave: {error:#}");
+        ExitCode::FAILURE
+    })
+}

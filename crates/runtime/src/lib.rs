@@ -1,1 +1,9 @@
-//! Placeholder.
+//! What every Skywave process needs around its services: configuration (`config`), logs and metrics (`telemetry`),
+//! and an orderly end (`shutdown`).
+//!
+//! Owns: how a setting gets from a file, a variable or a flag into a typed value; how a log line and a metric look; how
+//! a process learns that it shall end. Never: knows what the services do with any of it.
+
+pub mod shutdown;
+
+pub use shutdown::{Shutdown, ShutdownTrigger};
