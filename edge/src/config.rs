@@ -1,0 +1,181 @@
+//! The edge's configuration, typed and complete. Reading it from files and environment is `skywave-runtime`'s part.
+//!
+//! Owns: names, units and defaults of everything an operator may turn. Never: reads a file, fixes a wrong value silently.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use skywave_protocol::limits::{MESSAGE_BYTES_DEFAULT, OUTBOX_BYTES_DEFAULT, SUBSCRIPTIONS_DEFAULT};
+use skywave_protocol::{ChannelName, NamespaceOptions, NodeId};
+
+/// Everything an edge needs to know before it binds.
+#[derive(Debug, Clone)]
+pub struct EdgeConfig {
+    /// This process; unique in the cluster and new at every start.
+    pub node: NodeId,
+    /// Region name, shown to clients and stamped on publications.
+    pub region: String,
+    /// Cell whose core serves the durable channels.
+    pub cell: String,
+    /// Worker threads; 0: one per core this process may use.
+    pub workers: usize,
+    /// TCP listeners (HTTP, WebSocket, SSE). Port 0 picks a free port, reported by [`crate::EdgeHandle`].
+    pub listeners: Vec<ListenerConfig>,
+    /// UDP address of the WebTransport listener; `None`: off. Port 0 takes the port of the first TCP listener.
+    pub webtransport: Option<SocketAddr>,
+    /// Options by namespace name; `""` holds the default namespace (names without a colon). A channel of a namespace
+    /// that is not listed is refused.
+    pub namespaces: BTreeMap<String, NamespaceOptions>,
+    /// Base URL clients are sent to when this node drains; `None`: they reconnect to where they came from.
+    pub drain_target: Option<String>,
+    pub limits: EdgeLimits,
+    pub timing: EdgeTiming,
+    pub compression: Compression,
+}
+
+/// One TCP listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenerConfig {
+    pub address: SocketAddr,
+    /// TLS (needs [`crate::EdgePorts::tls`]); plain otherwise.
+    pub tls: bool,
+}
+
+/// What bounds a client and all of them together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EdgeLimits {
+    /// Connections of this node.
+    pub connections: usize,
+    /// Connections of one address (0: no limit).
+    pub connections_per_address: usize,
+    /// New connections a second over all addresses (0: no limit), and how many may come at once.
+    pub handshakes_per_second: f64,
+    pub handshake_burst: u32,
+    /// New connections a second from one address (0: no limit), and how many may come at once.
+    pub address_handshakes_per_second: f64,
+    pub address_handshake_burst: u32,
+    /// Bytes of an HTTP request head.
+    pub head_bytes: usize,
+    /// Bytes of one client message, fragments together, after inflation.
+    pub message_bytes: usize,
+    /// Channels one connection may be subscribed to.
+    pub subscriptions: usize,
+    /// Bytes queued for a connection that does not read, before its slow-client policy acts.
+    pub outbox_bytes: usize,
+    /// Publishes a second of one connection, and how many may come at once.
+    pub publishes_per_second: f64,
+    pub publish_burst: u32,
+    /// Requests to core that may await an answer, per worker. Beyond it publishes are refused with a retryable error.
+    pub core_requests: usize,
+    /// Messages a hub shard's bus inbox and a worker's delivery queue hold.
+    pub queue: usize,
+}
+
+impl Default for EdgeLimits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            connections_per_address: 0,
+            handshakes_per_second: 0.0,
+            handshake_burst: 1_000,
+            address_handshakes_per_second: 0.0,
+            address_handshake_burst: 200,
+            head_bytes: 16 * 1024,
+            message_bytes: MESSAGE_BYTES_DEFAULT,
+            subscriptions: SUBSCRIPTIONS_DEFAULT,
+            outbox_bytes: OUTBOX_BYTES_DEFAULT,
+            publishes_per_second: 1_000.0,
+            publish_burst: 2_000,
+            core_requests: 65_536,
+            queue: 8_192,
+        }
+    }
+}
+
+/// Deadlines and intervals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EdgeTiming {
+    /// Idle time after which the server pings …
+    pub ping: Duration,
+    /// … and time after that in which some byte must come.
+    pub pong: Duration,
+    /// From accept to the end of the request head.
+    pub head: Duration,
+    /// From the upgrade to `connect`.
+    pub connect: Duration,
+    /// From the server's close frame to the client's.
+    pub close: Duration,
+    /// For core to answer.
+    pub core: Duration,
+    /// How long the interest in a channel outlives its last subscriber.
+    pub interest_linger: Duration,
+    /// Presence: renewal interval and lease.
+    pub presence_beat: Duration,
+    pub presence_lease: Duration,
+    /// How long before its token expires a client is told.
+    pub expiry_warning: Duration,
+}
+
+impl Default for EdgeTiming {
+    fn default() -> Self {
+        Self {
+            ping: Duration::from_secs(25),
+            pong: Duration::from_secs(10),
+            head: Duration::from_secs(10),
+            connect: Duration::from_secs(10),
+            close: Duration::from_secs(3),
+            core: Duration::from_secs(5),
+            interest_linger: Duration::from_secs(10),
+            presence_beat: Duration::from_secs(10),
+            presence_lease: Duration::from_secs(30),
+            expiry_warning: Duration::from_secs(60),
+        }
+    }
+}
+
+/// permessage-deflate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compression {
+    pub enabled: bool,
+    /// Messages below this many bytes are sent as they are.
+    pub threshold: usize,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self { enabled: true, threshold: 512 }
+    }
+}
+
+impl EdgeConfig {
+    /// A configuration with every default, listening on `address` without TLS.
+    pub fn new(node: NodeId, address: SocketAddr) -> Self {
+        Self {
+            node,
+            region: "local".into(),
+            cell: "main".into(),
+            workers: 0,
+            listeners: vec![ListenerConfig { address, tls: false }],
+            webtransport: None,
+            namespaces: BTreeMap::from([(String::new(), NamespaceOptions::default())]),
+            drain_target: None,
+            limits: EdgeLimits::default(),
+            timing: EdgeTiming::default(),
+            compression: Compression::default(),
+        }
+    }
+
+    /// The options of a channel; `None`: its namespace is unknown.
+    pub fn namespace(&self, channel: &ChannelName) -> Option<&NamespaceOptions> {
+        self.namespaces.get(channel.namespace())
+    }
+
+    /// Worker threads to start.
+    pub fn worker_count(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n,
+        }
+    }
+}

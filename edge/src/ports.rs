@@ -1,0 +1,39 @@
+//! What the edge is given from outside: bus, shared state, who may come in, TLS, time, and where its metrics go.
+//!
+//! Owns: the seams, so that tests can put anything behind them. Never: names an adapter.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use skywave_ports::{Bus, SharedState};
+use tokio::sync::watch;
+
+/// Everything [`crate::Edge::start`] needs besides its configuration.
+#[derive(Clone)]
+pub struct EdgePorts {
+    pub bus: Arc<dyn Bus>,
+    pub state: Arc<dyn SharedState>,
+    /// The TLS configuration in force; sending a new one reloads certificates for the connections that follow.
+    pub tls: Option<watch::Receiver<Arc<rustls::ServerConfig>>>,
+    pub clock: Arc<dyn WallClock>,
+    pub registry: Arc<Mutex<Registry>>,
+}
+
+/// Time of day, for token expiry and the stamp of ephemeral publications. Deadlines use the monotonic clock instead.
+pub trait WallClock: Send + Sync + 'static {
+    /// Milliseconds since the Unix epoch.
+    fn unix_ms(&self) -> u64;
+}
+
+/// The system's clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl WallClock for SystemClock {
+    fn unix_ms(&self) -> u64 {
+        // A clock before 1970 counts as 1970: every token with an expiry is then still valid, none is not yet valid.
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+    }
+}
