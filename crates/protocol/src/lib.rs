@@ -6,6 +6,7 @@
 
 pub mod channel;
 pub mod close;
+pub mod decode;
 pub mod error;
 pub mod ids;
 pub mod inner;
@@ -15,9 +16,11 @@ pub mod namespace;
 pub mod position;
 pub mod publication;
 pub mod subject;
+mod wire;
 
 pub use channel::ChannelName;
 pub use close::CloseCode;
+pub use decode::{DecodeError, DecodeFailure};
 pub use error::{ErrorCode, WireError};
 pub use ids::{ClientId, MessageId, NodeId, UserId};
 pub use message::{ClientMessage, Push, Reply, Request, ServerMessage};

@@ -149,6 +149,39 @@ pub enum GapReason {
     Unavailable,
 }
 
+impl GapReason {
+    /// Every reason: name in JSON, number in the binary encodings (0 is kept for "no gap").
+    pub const TABLE: &'static [(Self, &'static str, u8)] = &[
+        (Self::Retention, "retention", 1),
+        (Self::Epoch, "epoch", 2),
+        (Self::Failover, "failover", 3),
+        (Self::Unavailable, "unavailable", 4),
+    ];
+
+    fn row(self) -> &'static (Self, &'static str, u8) {
+        // Invariant: TABLE holds every variant; a test checks it against an exhaustive match.
+        Self::TABLE.iter().find(|row| row.0 == self).unwrap_or(&Self::TABLE[3])
+    }
+
+    pub fn name(self) -> &'static str {
+        self.row().1
+    }
+
+    pub fn number(self) -> u8 {
+        self.row().2
+    }
+
+    /// A reason of a newer version reads as `Unavailable`: the hole is real, whatever made it.
+    pub fn from_name(name: &str) -> Self {
+        Self::TABLE.iter().find(|row| row.1 == name).map_or(Self::Unavailable, |row| row.0)
+    }
+
+    /// As [`Self::from_name`].
+    pub fn from_number(number: u64) -> Self {
+        Self::TABLE.iter().find(|row| u64::from(row.2) == number).map_or(Self::Unavailable, |row| row.0)
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 pub struct Published {
     /// `None` for ephemeral channels.

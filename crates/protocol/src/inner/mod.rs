@@ -1,7 +1,10 @@
 //! What edge and core say to each other over the bus, and what stands in the log.
 //!
-//! Everything here is encoded by `inner::codec` (the binary primitives of the native protocol); a reader skips unknown
-//! trailing bytes of a message, so that two versions can run side by side.
+//! Every message encodes itself (`encode`, `decode`) with the binary primitives of the native protocol; a reader skips
+//! unknown trailing bytes of a message, so that two versions can run side by side.
+
+mod codec;
+mod live;
 
 use std::sync::Arc;
 

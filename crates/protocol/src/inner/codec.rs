@@ -1,0 +1,247 @@
+//! Encoding of the inner messages: a tag byte, then the fields in the order below (see [`crate::wire`] for the
+//! primitives and for how messages grow). Payloads are shared with the buffer they arrived in, not copied.
+//!
+//! Payloads are not checked again here: what is on the bus was checked by the edge that took it in.
+
+use bytes::Bytes;
+
+use super::{Control, CoreAnswer, CoreReply, CoreRequest, HistoryAnswer, LogRecord, ReplyTo};
+use crate::decode::DecodeError;
+use crate::message::{GapReason, HistoryQuery};
+use crate::publication::Payload;
+use crate::wire::{
+    Reader, put_bytes, put_error, put_flags, put_position, put_publications, put_str, put_varint, read_error,
+    read_position, read_publications,
+};
+use crate::{ChannelName, MessageId, Subject, UserId};
+
+/// Room for everything but the payload of a usual message, so that the buffer grows once at most.
+pub(super) const ENVELOPE_BYTES: usize = 160;
+
+/// First byte of a log record: the layout's version.
+const RECORD_V1: u8 = 1;
+
+impl LogRecord {
+    pub fn encode(&self) -> Bytes {
+        let mut out = Vec::with_capacity(ENVELOPE_BYTES + self.data.len());
+        put_record(&mut out, self);
+        out.into()
+    }
+
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        read_record(&mut Reader::sharing(&bytes))
+    }
+}
+
+/// Version, flags (0 from, 1 id, 2 binary payload, 3 reply), channel, time, region, \[from\], \[id\], payload, \[reply\].
+fn put_record(out: &mut Vec<u8>, record: &LogRecord) {
+    let LogRecord { channel, time_ms, from, id, region, data, reply } = record;
+    out.push(RECORD_V1);
+    put_flags(out, [from.is_some(), id.is_some(), matches!(data, Payload::Binary(_)), reply.is_some()]);
+    put_str(out, channel.as_str());
+    put_varint(out, *time_ms);
+    put_str(out, region);
+    if let Some(from) = from {
+        put_str(out, from.as_str());
+    }
+    if let Some(id) = id {
+        put_str(out, id.as_str());
+    }
+    put_bytes(out, data.bytes());
+    if let Some(reply) = reply {
+        put_reply_to(out, reply);
+    }
+}
+
+fn read_record(reader: &mut Reader<'_>) -> Result<LogRecord, DecodeError> {
+    let version = reader.byte("record version")?;
+    if version != RECORD_V1 {
+        return Err(DecodeError::UnknownKind { what: "record version", tag: version.into() });
+    }
+    let flags = reader.flags("record flags")?;
+    let channel = ChannelName::parse(reader.str("channel")?)?;
+    let time_ms = reader.varint("time")?;
+    let region = reader.str("region")?.into();
+    let from = flags.has(0).then(|| reader.str("user id")).transpose()?;
+    let id = flags.has(1).then(|| reader.str("message id")).transpose()?;
+    let data = reader.owned_bytes("payload")?;
+    Ok(LogRecord {
+        channel,
+        time_ms,
+        region,
+        from: from.map(UserId::parse).transpose()?,
+        id: id.map(MessageId::parse).transpose()?,
+        data: if flags.has(2) { Payload::Binary(data) } else { Payload::Json(data) },
+        reply: flags.has(3).then(|| read_reply_to(reader)).transpose()?,
+    })
+}
+
+fn put_reply_to(out: &mut Vec<u8>, reply: &ReplyTo) {
+    put_str(out, reply.subject.as_str());
+    put_varint(out, reply.correlation);
+}
+
+fn read_reply_to(reader: &mut Reader<'_>) -> Result<ReplyTo, DecodeError> {
+    let subject = reader.str("reply subject")?;
+    let subject = Subject::from_wire(subject)
+        .ok_or_else(|| DecodeError::Malformed("the reply subject is not one of ours".into()))?;
+    Ok(ReplyTo { subject, correlation: reader.varint("correlation")? })
+}
+
+impl CoreRequest {
+    const PUBLISH: u8 = 1;
+    const HISTORY: u8 = 2;
+
+    pub fn encode(&self) -> Bytes {
+        let payload = if let Self::Publish(record) = self { record.data.len() } else { 0 };
+        let mut out = Vec::with_capacity(ENVELOPE_BYTES + payload);
+        match self {
+            Self::Publish(record) => {
+                out.push(Self::PUBLISH);
+                put_record(&mut out, record);
+            }
+            Self::History { query, reply } => {
+                out.push(Self::HISTORY);
+                put_query(&mut out, query);
+                put_reply_to(&mut out, reply);
+            }
+        }
+        out.into()
+    }
+
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader::sharing(&bytes);
+        match reader.byte("core request")? {
+            Self::PUBLISH => Ok(Self::Publish(read_record(&mut reader)?)),
+            Self::HISTORY => {
+                let query = read_query(&mut reader)?;
+                Ok(Self::History { query, reply: read_reply_to(&mut reader)? })
+            }
+            tag => Err(DecodeError::UnknownKind { what: "core request", tag: tag.into() }),
+        }
+    }
+}
+
+/// Flags (0 reverse), channel, after, before, limit.
+fn put_query(out: &mut Vec<u8>, query: &HistoryQuery) {
+    let HistoryQuery { channel, after, before, limit, reverse } = query;
+    put_flags(out, [*reverse]);
+    put_str(out, channel.as_str());
+    put_varint(out, *after);
+    put_varint(out, *before);
+    put_varint(out, u64::from(*limit));
+}
+
+fn read_query(reader: &mut Reader<'_>) -> Result<HistoryQuery, DecodeError> {
+    let flags = reader.flags("query flags")?;
+    Ok(HistoryQuery {
+        channel: ChannelName::parse(reader.str("channel")?)?,
+        after: reader.varint("after")?,
+        before: reader.varint("before")?,
+        limit: reader.varint32("limit")?,
+        reverse: flags.has(0),
+    })
+}
+
+impl CoreReply {
+    const ERROR: u8 = 0;
+    const PUBLISHED: u8 = 1;
+    const HISTORY: u8 = 2;
+
+    pub fn encode(&self) -> Bytes {
+        let mut out = Vec::with_capacity(64);
+        match &self.result {
+            Err(error) => {
+                out.push(Self::ERROR);
+                put_varint(&mut out, self.correlation);
+                put_error(&mut out, error);
+            }
+            Ok(CoreAnswer::Published { position, duplicate }) => {
+                out.push(Self::PUBLISHED);
+                put_varint(&mut out, self.correlation);
+                put_flags(&mut out, [*duplicate]);
+                put_position(&mut out, position);
+            }
+            Ok(CoreAnswer::History(answer)) => {
+                out.push(Self::HISTORY);
+                put_varint(&mut out, self.correlation);
+                put_answer(&mut out, answer);
+            }
+        }
+        out.into()
+    }
+
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader::sharing(&bytes);
+        let tag = reader.byte("core reply")?;
+        let correlation = reader.varint("correlation")?;
+        let result = match tag {
+            Self::ERROR => Err(read_error(&mut reader)?),
+            Self::PUBLISHED => {
+                let duplicate = reader.flags("published flags")?.has(0);
+                Ok(CoreAnswer::Published { position: read_position(&mut reader)?, duplicate })
+            }
+            Self::HISTORY => Ok(CoreAnswer::History(read_answer(&mut reader)?)),
+            _ => return Err(DecodeError::UnknownKind { what: "core reply", tag: tag.into() }),
+        };
+        Ok(Self { correlation, result })
+    }
+}
+
+/// Channel, head, first, gap (0: none), publications.
+fn put_answer(out: &mut Vec<u8>, answer: &HistoryAnswer) {
+    let HistoryAnswer { channel, head, first, publications, gap } = answer;
+    put_str(out, channel.as_str());
+    put_position(out, head);
+    put_varint(out, *first);
+    put_varint(out, gap.map_or(0, |reason| u64::from(reason.number())));
+    put_publications(out, publications);
+}
+
+fn read_answer(reader: &mut Reader<'_>) -> Result<HistoryAnswer, DecodeError> {
+    Ok(HistoryAnswer {
+        channel: ChannelName::parse(reader.str("channel")?)?,
+        head: read_position(reader)?,
+        first: reader.varint("first")?,
+        gap: match reader.varint("gap reason")? {
+            0 => None,
+            number => Some(GapReason::from_number(number)),
+        },
+        publications: read_publications(reader)?,
+    })
+}
+
+impl Control {
+    const DISCONNECT_USER: u8 = 1;
+    const REVOKE_TOKEN: u8 = 2;
+
+    pub fn encode(&self) -> Bytes {
+        let mut out = Vec::with_capacity(64);
+        match self {
+            Self::DisconnectUser { user } => {
+                out.push(Self::DISCONNECT_USER);
+                put_str(&mut out, user.as_str());
+            }
+            Self::RevokeToken { token_id, until } => {
+                out.push(Self::REVOKE_TOKEN);
+                put_str(&mut out, token_id);
+                put_varint(&mut out, *until);
+            }
+        }
+        out.into()
+    }
+
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader::sharing(&bytes);
+        match reader.byte("control message")? {
+            Self::DISCONNECT_USER => {
+                Ok(Self::DisconnectUser { user: UserId::parse(reader.str("user id")?)? })
+            }
+            Self::REVOKE_TOKEN => {
+                let token_id = reader.str("token id")?.to_owned();
+                Ok(Self::RevokeToken { token_id, until: reader.varint("until")? })
+            }
+            tag => Err(DecodeError::UnknownKind { what: "control message", tag: tag.into() }),
+        }
+    }
+}
