@@ -14,7 +14,8 @@ use crate::log::{LogPosition, Partition};
 /// - *Atomicity*: [`Store::commit`] writes publications, heads, dedup entries and the checkpoint in one transaction, or
 ///   nothing. After `Unavailable` the outcome is unknown; committing the same batch again is safe, because a commit only
 ///   succeeds when the checkpoint is still the expected one.
-/// - *Ordering*: reads that start after a commit returned see it.
+/// - *Ordering*: reads that start after a commit returned see it. What is kept of a channel is dense: retention only takes
+///   from the old end.
 /// - *Durability*: what was committed survives `kill -9`. It need not survive the loss of the medium: the log can rebuild
 ///   what stands behind the checkpoint as long as it is not trimmed.
 #[async_trait]
@@ -29,9 +30,10 @@ pub trait Store: Send + Sync + 'static {
     /// Publications of a channel inside the query's bounds and direction, at most `limit`, with the stored head.
     async fn history(&self, query: &HistoryQuery) -> Result<HistoryRows, StoreError>;
 
-    /// Forgets what the retention of `namespace` no longer keeps (dedup entries have their own horizon). Bounded work per
-    /// call; returns how many publications went.
-    async fn retain(&self, namespace: &str, retention: Retention) -> Result<u64, StoreError>;
+    /// Forgets what the retention of `namespace` no longer keeps (dedup entries have their own horizon, [`DedupKeep`]).
+    /// Bounded work per call: the walk through the namespace's channels goes on where the last call for it stopped, and
+    /// `complete` says that it has reached the end.
+    async fn retain(&self, namespace: &str, retention: Retention) -> Result<Retained, StoreError>;
 }
 
 /// The next log position to be read, given everything before it is in the store.
@@ -43,7 +45,7 @@ pub struct Snapshot {
     pub checkpoint: Checkpoint,
     /// Newest offset of every channel of the partition.
     pub heads: Vec<(ChannelName, Offset)>,
-    /// In log order, those with a record time at or after the asked one.
+    /// In log order: at least those with a record time at or after the asked one that `DedupKeep` demanded.
     pub dedup: Vec<DedupEntry>,
 }
 
@@ -59,8 +61,18 @@ pub struct DedupEntry {
 pub struct Commit {
     pub expected: Checkpoint,
     pub next: Checkpoint,
+    /// In log order, so that the offsets of each channel rise by one.
     pub publications: Vec<StoredPublication>,
     pub dedup: Vec<DedupEntry>,
+    pub dedup_keep: DedupKeep,
+}
+
+/// Which dedup entries of the partition must be kept: those with a record time at or after `not_before_ms`, and of these
+/// the newest `entries`. All others may be forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DedupKeep {
+    pub not_before_ms: u64,
+    pub entries: usize,
 }
 
 /// A publication with its channel, as it goes into the store. Heads follow from the offsets.
@@ -86,6 +98,15 @@ pub struct Retention {
     pub size: u32,
     /// Publications with a record time before this are forgotten (milliseconds since the Unix epoch).
     pub not_before_ms: u64,
+}
+
+/// What one call of [`Store::retain`] did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Retained {
+    /// Publications forgotten.
+    pub removed: u64,
+    /// Every channel of the namespace has been visited since the walk began; the next call begins another.
+    pub complete: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
