@@ -1,0 +1,61 @@
+//! What a session decides.
+
+use skywave_protocol::message::HistoryQuery;
+use skywave_protocol::{ChannelName, CloseCode, MessageId, Payload, Position, ServerMessage, UserId};
+
+use crate::capability::Capabilities;
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum SessionOutput {
+    Send(ServerMessage),
+    /// Check the token and answer with `handle_authorized`. `None`: an anonymous client asks.
+    Authenticate {
+        token: Option<String>,
+    },
+    /// Join the channel's hub shard; answer with `handle_joined` or `handle_join_failed`.
+    /// `presence`: the client wants the channel's joins and leaves. (Whether it *is* a member others see depends on the
+    /// namespace alone: `SessionConfig::namespace`.)
+    Join {
+        channel: ChannelName,
+        durable: bool,
+        recover: Option<Position>,
+        presence: bool,
+    },
+    /// From here on nothing of the channel may be sent to the client.
+    Leave {
+        channel: ChannelName,
+    },
+    /// Answer with `handle_answer`. With `request_id` 0 nobody waits for the answer.
+    Publish {
+        request_id: u32,
+        channel: ChannelName,
+        id: Option<MessageId>,
+        data: Payload,
+        durable: bool,
+    },
+    ReadHistory {
+        request_id: u32,
+        query: HistoryQuery,
+    },
+    ReadPresence {
+        request_id: u32,
+        channel: ChannelName,
+    },
+    /// The last output: close the connection.
+    Close {
+        code: CloseCode,
+        reason: String,
+    },
+}
+
+/// What a token (or the lack of one) stands for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Authorization {
+    /// `None`: anonymous.
+    pub user: Option<UserId>,
+    /// Seconds since the Unix epoch.
+    pub expires_at_s: Option<u64>,
+    pub capabilities: Capabilities,
+    /// `jti`, for revocation.
+    pub token_id: Option<String>,
+}
