@@ -84,4 +84,10 @@ impl CloseCode {
     pub fn from_number(number: u16) -> Option<Self> {
         Self::TABLE.iter().find(|row| row.1 == number).map(|row| row.0)
     }
+
+    /// As a client meets a number: one of a newer version is taken for a known one with the advice of its range.
+    pub fn from_wire(number: u16) -> Self {
+        let unknown = if (4500..5000).contains(&number) { Self::Forbidden } else { Self::InternalError };
+        Self::from_number(number).unwrap_or(unknown)
+    }
 }

@@ -10,6 +10,7 @@ pub mod decode;
 pub mod error;
 pub mod ids;
 pub mod inner;
+pub mod json;
 pub mod limits;
 pub mod message;
 pub mod namespace;

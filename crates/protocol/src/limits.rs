@@ -18,10 +18,14 @@ pub const MESSAGE_BYTES_DEFAULT: usize = 64 * 1024;
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Requests in one newline-separated batch.
 pub const BATCH_REQUESTS: usize = 64;
-/// Deepest nesting of JSON that is read.
+/// Deepest nesting of arrays and objects in a publication's data.
 pub const JSON_DEPTH: usize = 64;
 /// Channels one connection may subscribe to (default).
 pub const SUBSCRIPTIONS_DEFAULT: usize = 1_000;
+/// What is kept of the name a client software gives itself, in bytes.
+pub const CLIENT_NAME_BYTES: usize = 64;
+/// Publications in one history reply when the request names no limit.
+pub const HISTORY_PAGE_DEFAULT: u32 = 100;
 /// Publications one history reply may carry.
 pub const HISTORY_PAGE_MAX: u32 = 1_000;
 /// Publications replayed to one subscriber in one recovery; beyond it the outcome is a `gap`.

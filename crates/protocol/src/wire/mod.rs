@@ -19,4 +19,4 @@ pub(crate) use values::{
     PublicationFields, put_error, put_member, put_members, put_position, put_publication, put_publications,
     read_error, read_member, read_members, read_position, read_publication, read_publications,
 };
-pub(crate) use writer::{put_bytes, put_flags, put_item, put_str, put_varint, varint_len};
+pub(crate) use writer::{put_bytes, put_flags, put_item, put_str, put_varint};
