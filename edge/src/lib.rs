@@ -4,6 +4,7 @@
 //! outbox) are `skywave-engine`'s; this crate gives them sockets and a clock. Never: sequences, stores, or names an
 //! adapter.
 
+pub mod auth;
 pub mod config;
 pub mod ports;
 pub mod relay;
