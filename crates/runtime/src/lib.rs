@@ -4,6 +4,8 @@
 //! Owns: how a setting gets from a file, a variable or a flag into a typed value; how a log line and a metric look; how
 //! a process learns that it shall end. Never: knows what the services do with any of it.
 
+pub mod config;
 pub mod shutdown;
+pub mod telemetry;
 
 pub use shutdown::{Shutdown, ShutdownTrigger};
