@@ -6,8 +6,10 @@
 
 pub mod auth;
 pub mod config;
+pub mod http;
 pub mod ports;
 pub mod relay;
+pub mod tls;
 pub mod transport;
 pub mod worker;
 

@@ -10,15 +10,23 @@ use prometheus_client::registry::Registry;
 use skywave_ports::{Bus, SharedState};
 use tokio::sync::watch;
 
+use crate::auth::Authenticator;
+use crate::http::PageAssets;
+use crate::tls::Identity;
+
 /// Everything [`crate::Edge::start`] needs besides its configuration.
 #[derive(Clone)]
 pub struct EdgePorts {
     pub bus: Arc<dyn Bus>,
     pub state: Arc<dyn SharedState>,
-    /// The TLS configuration in force; sending a new one reloads certificates for the connections that follow.
-    pub tls: Option<watch::Receiver<Arc<rustls::ServerConfig>>>,
+    /// Who may connect, with which rights, and from which pages.
+    pub auth: Arc<Authenticator>,
+    /// The certificate in force, for TLS listeners and WebTransport; connections that follow a change get the new one.
+    pub tls: Option<watch::Receiver<Arc<Identity>>>,
     pub clock: Arc<dyn WallClock>,
     pub registry: Arc<Mutex<Registry>>,
+    /// Files served at `/` and `/assets/`.
+    pub page: PageAssets,
 }
 
 /// Time of day, for token expiry and the stamp of ephemeral publications. Deadlines use the monotonic clock instead.
