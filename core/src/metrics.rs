@@ -1,0 +1,121 @@
+//! What a core counts. Registered once with the process's registry, under the prefix the caller gave it.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct PartitionLabel {
+    pub(crate) partition: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ReasonLabel {
+    pub(crate) reason: &'static str,
+}
+
+/// Cheap to clone: every clone counts into the same numbers.
+#[derive(Clone)]
+pub(crate) struct CoreMetrics {
+    pub(crate) requests_malformed: Counter,
+    pub(crate) appended: Counter,
+    pub(crate) refused: Family<ReasonLabel, Counter>,
+    pub(crate) appends_in_flight: Gauge,
+    pub(crate) sequenced: Counter,
+    pub(crate) duplicates: Counter,
+    pub(crate) records_unreadable: Counter,
+    pub(crate) position: Family<PartitionLabel, Gauge>,
+    pub(crate) checkpoint: Family<PartitionLabel, Gauge>,
+    pub(crate) unpersisted: Family<PartitionLabel, Gauge>,
+    pub(crate) pauses: Counter,
+    pub(crate) persisted: Counter,
+    pub(crate) commit_seconds: Histogram,
+    pub(crate) commit_failures: Counter,
+    pub(crate) checkpoint_conflicts: Counter,
+    pub(crate) history_reads: Counter,
+    pub(crate) history_failures: Counter,
+    pub(crate) heads_announced: Counter,
+    pub(crate) retention_removed: Counter,
+}
+
+impl CoreMetrics {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            requests_malformed: Counter::default(),
+            appended: Counter::default(),
+            refused: Family::default(),
+            appends_in_flight: Gauge::default(),
+            sequenced: Counter::default(),
+            duplicates: Counter::default(),
+            records_unreadable: Counter::default(),
+            position: Family::default(),
+            checkpoint: Family::default(),
+            unpersisted: Family::default(),
+            pauses: Counter::default(),
+            persisted: Counter::default(),
+            commit_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 14)),
+            commit_failures: Counter::default(),
+            checkpoint_conflicts: Counter::default(),
+            history_reads: Counter::default(),
+            history_failures: Counter::default(),
+            heads_announced: Counter::default(),
+            retention_removed: Counter::default(),
+        };
+        metrics.register_in(registry.sub_registry_with_prefix("core"));
+        metrics
+    }
+
+    fn register_in(&self, registry: &mut Registry) {
+        let counters = [
+            ("requests_malformed", "Requests that could not be decoded", &self.requests_malformed),
+            ("appended", "Publishes the log has acknowledged", &self.appended),
+            ("sequenced", "Publications given an offset", &self.sequenced),
+            ("duplicates", "Records dropped as duplicates", &self.duplicates),
+            (
+                "records_unreadable",
+                "Log records that could not be decoded and were passed over",
+                &self.records_unreadable,
+            ),
+            ("pauses", "Times sequencing paused because the store had fallen too far behind", &self.pauses),
+            ("persisted", "Log records committed to the store", &self.persisted),
+            ("commit_failures", "Store commits that failed and were tried again", &self.commit_failures),
+            (
+                "checkpoint_conflicts",
+                "Store commits refused because another owner had written",
+                &self.checkpoint_conflicts,
+            ),
+            ("history_reads", "History requests answered", &self.history_reads),
+            ("history_failures", "History requests answered with an error", &self.history_failures),
+            ("heads_announced", "Channel heads announced", &self.heads_announced),
+            ("retention_removed", "Publications forgotten by retention", &self.retention_removed),
+        ];
+        for (name, help, counter) in counters {
+            registry.register(name, help, counter.clone());
+        }
+        registry.register("refused", "Publishes refused, by reason", self.refused.clone());
+        registry.register(
+            "appends_in_flight",
+            "Publishes that wait for the log",
+            self.appends_in_flight.clone(),
+        );
+        registry.register("position", "Next log position to be sequenced", self.position.clone());
+        registry.register(
+            "checkpoint",
+            "Log position up to which the store has everything",
+            self.checkpoint.clone(),
+        );
+        registry.register(
+            "unpersisted",
+            "Sequenced records that wait for the store",
+            self.unpersisted.clone(),
+        );
+        registry.register("commit_seconds", "Duration of store commits", self.commit_seconds.clone());
+    }
+
+    pub(crate) fn refuse(&self, reason: &'static str) {
+        self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+}

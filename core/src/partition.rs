@@ -1,0 +1,332 @@
+//! Ownership of partitions: one owner task for each that the log's group assigns to this process.
+//!
+//! An owner's life: load the snapshot → read the log from the checkpoint → (caught up with the log's end as it was) serve
+//! → stop when revoked, when another owner has written, or when the process ends. An owner that failed begins again
+//! after a backoff, from the store.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hashbrown::HashMap;
+use parking_lot::RwLock;
+use skywave_engine::sequencer::{DedupRecord, Sequencer, SequencerConfig};
+use skywave_engine::time::Millis;
+use skywave_ports::log::{LogPosition, Partition};
+use skywave_ports::{Assignment, LogEntry, LogError, LogReader, Snapshot, StoreError};
+use tokio::task::JoinHandle;
+
+use crate::backoff::Backoff;
+use crate::heads::Heads;
+use crate::metrics::PartitionLabel;
+use crate::persister::{Conflict, Persister};
+use crate::sequencer::Driver;
+use crate::service::Shared;
+use crate::stop::{self, Stop, StopSignal, Stopper};
+use crate::tail::{Tail, TailLimits};
+
+/// Records applied between two looks at the clock, at stop requests and at the tail.
+const READ_RECORDS: usize = 512;
+
+/// Why an owner stopped before it was told to.
+#[derive(Debug, thiserror::Error)]
+enum OwnerError {
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("{0}")]
+    Log(#[from] LogError),
+    #[error("another owner has written: the checkpoint is {}, not {}", .0.found, .0.expected)]
+    Conflict(Conflict),
+    #[error(
+        "the log ends at {end}, but the store has everything before {checkpoint}: it is another log, or an older copy of it"
+    )]
+    LogBehindStore { end: LogPosition, checkpoint: LogPosition },
+    #[error("the persister ended unexpectedly")]
+    Persister,
+}
+
+/// The partitions this process owns, for those who answer requests about them.
+#[derive(Default)]
+pub(crate) struct Owned {
+    partitions: RwLock<HashMap<Partition, OwnedPartition>>,
+}
+
+#[derive(Clone)]
+pub(crate) struct OwnedPartition {
+    /// `None` until the log has been replayed.
+    pub(crate) tail: Option<Arc<Tail>>,
+}
+
+impl Owned {
+    /// `None`: not owned here.
+    pub(crate) fn get(&self, partition: Partition) -> Option<OwnedPartition> {
+        self.partitions.read().get(&partition).cloned()
+    }
+
+    fn set(&self, partition: Partition, tail: Option<Arc<Tail>>) {
+        self.partitions.write().insert(partition, OwnedPartition { tail });
+    }
+
+    fn remove(&self, partition: Partition) {
+        self.partitions.write().remove(&partition);
+    }
+
+    /// Whether every owned partition has been replayed, and there is one.
+    pub(crate) fn all_caught_up(&self) -> bool {
+        let partitions = self.partitions.read();
+        !partitions.is_empty() && partitions.values().all(|owned| owned.tail.is_some())
+    }
+}
+
+/// Follows the assignments until told to stop; returns when all owners have ended.
+pub(crate) async fn own_assigned(shared: Arc<Shared>, mut stop: StopSignal) {
+    let mut owners: HashMap<Partition, (Stopper, JoinHandle<()>)> = HashMap::new();
+    let mut backoff = Backoff::default();
+    'joining: loop {
+        let joined = tokio::select! {
+            joined = shared.log.join("sequencer") => joined,
+            _ = stop.requested() => break,
+        };
+        let mut assignments = match joined {
+            Ok(assignments) => assignments,
+            Err(error) => {
+                tracing::warn!(%error, "the sequencer group cannot be joined; trying on");
+                backoff.wait().await;
+                continue;
+            }
+        };
+        loop {
+            let assignment = tokio::select! {
+                assignment = assignments.next() => assignment,
+                _ = stop.requested() => break 'joining,
+            };
+            match assignment {
+                Ok(Assignment::Assigned(partition)) => {
+                    shared.owned.set(partition, None);
+                    shared.update_ready();
+                    let (stopper, signal) = stop::channel();
+                    let owner = tokio::spawn(own(Arc::clone(&shared), partition, signal));
+                    owners.insert(partition, (stopper, owner));
+                }
+                Ok(Assignment::Revoked(partition)) => {
+                    if let Some((stopper, owner)) = owners.remove(&partition) {
+                        stopper.stop(Stop::Now);
+                        let _ = owner.await;
+                    }
+                    shared.owned.remove(partition);
+                    shared.update_ready();
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the sequencer group is lost; joining again");
+                    backoff.wait().await;
+                    break;
+                }
+            }
+        }
+        for (_, (stopper, owner)) in owners.drain() {
+            stopper.stop(Stop::Now);
+            let _ = owner.await;
+        }
+    }
+    let how = stop.requested().await;
+    for (stopper, _) in owners.values() {
+        stopper.stop(how);
+    }
+    for (_, (_, owner)) in owners {
+        let _ = owner.await;
+    }
+}
+
+/// Owns a partition until told to stop, beginning again after failures.
+async fn own(shared: Arc<Shared>, partition: Partition, mut stop: StopSignal) {
+    let mut backoff = Backoff::default();
+    loop {
+        let started = Instant::now();
+        let ended = own_once(&shared, partition, &mut stop).await;
+        shared.owned.set(partition, None);
+        shared.update_ready();
+        match ended {
+            Ok(()) => return,
+            Err(error) => tracing::error!(partition, %error, "a partition's owner stopped; it begins again"),
+        }
+        if started.elapsed() > Duration::from_secs(60) {
+            backoff = Backoff::default();
+        }
+        tokio::select! {
+            () = backoff.wait() => {}
+            _ = stop.requested() => return,
+        }
+    }
+}
+
+async fn own_once(shared: &Shared, partition: Partition, stop: &mut StopSignal) -> Result<(), OwnerError> {
+    // Everything that is kept: the window ends at the newest entry, which only the store knows.
+    let snapshot = shared.store.load(partition, 0).await?;
+    let (_, end) = shared.log.bounds(partition).await?;
+    if snapshot.checkpoint > end {
+        return Err(OwnerError::LogBehindStore { end, checkpoint: snapshot.checkpoint });
+    }
+    let reader = shared.log.read(partition, snapshot.checkpoint).await?;
+    shared.remember_epoch(&snapshot.epoch);
+    tracing::info!(
+        partition,
+        epoch = %snapshot.epoch,
+        checkpoint = snapshot.checkpoint,
+        replay = end - snapshot.checkpoint,
+        channels = snapshot.heads.len(),
+        "owning a partition"
+    );
+    let tail = Arc::new(Tail::new(TailLimits {
+        records: shared.config.unpersisted_records,
+        bytes: shared.config.unpersisted_bytes,
+    }));
+    let persister = Persister {
+        partition,
+        checkpoint: snapshot.checkpoint,
+        newest_dedup_ms: snapshot.dedup.last().map_or(0, |entry| entry.time_ms),
+        tail: Arc::clone(&tail),
+        log: Arc::clone(&shared.log),
+        store: Arc::clone(&shared.store),
+        config: Arc::clone(&shared.config),
+        metrics: shared.metrics.clone(),
+    };
+    let mut owner = Owner {
+        shared,
+        partition,
+        label: PartitionLabel { partition },
+        driver: driver(shared, snapshot),
+        reader,
+        persister: Aborting(tokio::spawn(persister.run())),
+        tail,
+        serving: false,
+    };
+    owner.run(end, stop).await
+}
+
+fn driver(shared: &Shared, snapshot: Snapshot) -> Driver {
+    let dedup = snapshot.dedup.into_iter().map(|entry| DedupRecord {
+        key: entry.key,
+        offset: entry.offset,
+        time_ms: entry.time_ms,
+    });
+    let config = SequencerConfig {
+        dedup_window_ms: shared.config.dedup_window_ms(),
+        dedup_entries: shared.config.dedup_entries,
+    };
+    let sequencer = Sequencer::restore(snapshot.epoch, snapshot.checkpoint, snapshot.heads, dedup, config);
+    let heads = Heads::new(shared.config.head_announce_ms, shared.config.head_channels);
+    Driver::new(sequencer, Arc::clone(&shared.bus), heads, shared.metrics.clone())
+}
+
+/// Ends the task with its owner.
+struct Aborting<T>(JoinHandle<T>);
+
+impl<T> Drop for Aborting<T> {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+struct Owner<'a> {
+    shared: &'a Shared,
+    partition: Partition,
+    label: PartitionLabel,
+    driver: Driver,
+    reader: Box<dyn LogReader>,
+    persister: Aborting<Result<(), Conflict>>,
+    tail: Arc<Tail>,
+    /// The log as it stood at the start has been replayed.
+    serving: bool,
+}
+
+/// What an owner does next.
+enum Step {
+    Read(Result<Vec<LogEntry>, LogError>),
+    Heads,
+    Stop(Stop),
+    PersisterEnded(Result<(), OwnerError>),
+}
+
+impl Owner<'_> {
+    async fn run(&mut self, replay_until: LogPosition, stop: &mut StopSignal) -> Result<(), OwnerError> {
+        loop {
+            if !self.serving && self.driver.next_position() >= replay_until {
+                self.caught_up();
+            }
+            match self.step(stop).await {
+                Step::Read(entries) => self.apply(entries?),
+                Step::Heads => self.driver.announce_heads(self.shared.now()),
+                Step::PersisterEnded(ended) => return ended,
+                Step::Stop(Stop::Finish) => return self.finish(stop).await,
+                Step::Stop(_) => return Ok(()),
+            }
+        }
+    }
+
+    /// Waits for the next thing to do. While the tail is full nothing is read: sequencing pauses.
+    async fn step(&mut self, stop: &mut StopSignal) -> Step {
+        let heads_due = self.driver.heads_due().map(|due| due.saturating_sub(self.shared.now()));
+        let Self { shared, tail, reader, persister, .. } = self;
+        let read = async {
+            if tail.is_full() {
+                shared.metrics.pauses.inc();
+                tail.room().await;
+            }
+            reader.next(READ_RECORDS).await
+        };
+        tokio::select! {
+            biased;
+            how = stop.requested() => Step::Stop(how),
+            ended = &mut persister.0 => Step::PersisterEnded(persister_ended(ended)),
+            () = sleep_for(heads_due) => Step::Heads,
+            entries = read => Step::Read(entries),
+        }
+    }
+
+    fn apply(&mut self, entries: Vec<LogEntry>) {
+        let now = self.shared.now();
+        self.tail.add(entries.into_iter().map(|entry| self.driver.apply(now, entry)).collect());
+        let metrics = &self.shared.metrics;
+        metrics.position.get_or_create(&self.label).set(self.driver.next_position() as i64);
+        metrics.unpersisted.get_or_create(&self.label).set(self.tail.len() as i64);
+    }
+
+    fn caught_up(&mut self) {
+        self.serving = true;
+        self.shared.owned.set(self.partition, Some(Arc::clone(&self.tail)));
+        self.shared.update_ready();
+        tracing::info!(partition = self.partition, position = self.driver.next_position(), "caught up");
+    }
+
+    /// A graceful end: what the log holds by now is sequenced and stored.
+    async fn finish(&mut self, stop: &mut StopSignal) -> Result<(), OwnerError> {
+        let (_, end) = self.shared.log.bounds(self.partition).await?;
+        while self.driver.next_position() < end {
+            tokio::select! {
+                () = self.tail.room() => {}
+                () = stop.now() => return Ok(()),
+            }
+            let entries = self.reader.next(READ_RECORDS).await?;
+            self.apply(entries);
+        }
+        self.tail.close();
+        tokio::select! {
+            ended = &mut self.persister.0 => persister_ended(ended).or(Ok(())),
+            () = stop.now() => Ok(()),
+        }
+    }
+}
+
+fn persister_ended(ended: Result<Result<(), Conflict>, tokio::task::JoinError>) -> Result<(), OwnerError> {
+    match ended {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(conflict)) => Err(OwnerError::Conflict(conflict)),
+        Err(_) => Err(OwnerError::Persister),
+    }
+}
+
+async fn sleep_for(wait: Option<Millis>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(Duration::from_millis(wait)).await,
+        None => std::future::pending().await,
+    }
+}

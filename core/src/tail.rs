@@ -1,0 +1,289 @@
+//! The unpersisted tail of a partition: what is sequenced and not yet in the store.
+//!
+//! One bounded queue in log order with three users: the sequencer's driver adds, the persister takes batches from the
+//! front and removes them once they are committed, and history reads it to bridge the time between a publication's
+//! acknowledgement and its commit.
+//!
+//! When full, the driver waits ([`Tail::room`]): sequencing pauses, nothing is dropped.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use skywave_ports::log::LogPosition;
+use skywave_ports::{DedupEntry, StoredPublication};
+use skywave_protocol::{ChannelName, Offset, Publication};
+use tokio::sync::Notify;
+
+/// What one log record came to.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Applied {
+    pub(crate) position: LogPosition,
+    /// `None`: a duplicate or an unreadable record, which only moves the checkpoint.
+    pub(crate) publication: Option<StoredPublication>,
+    pub(crate) dedup: Option<DedupEntry>,
+}
+
+/// The most a tail holds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TailLimits {
+    pub(crate) records: usize,
+    /// Of payload.
+    pub(crate) bytes: usize,
+}
+
+/// What the persister writes in one commit.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Batch {
+    pub(crate) next: LogPosition,
+    pub(crate) records: usize,
+    pub(crate) publications: Vec<StoredPublication>,
+    pub(crate) dedup: Vec<DedupEntry>,
+}
+
+pub(crate) struct Tail {
+    limits: TailLimits,
+    state: Mutex<State>,
+    /// Kept beside the state, for ingest asks with every publish.
+    full: AtomicBool,
+    /// Woken when records came.
+    added: Notify,
+    /// Woken when records went.
+    removed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Applied>,
+    bytes: usize,
+    channels: HashMap<ChannelName, VecDeque<Arc<Publication>>>,
+    closed: bool,
+}
+
+impl Tail {
+    pub(crate) fn new(limits: TailLimits) -> Self {
+        Self {
+            limits,
+            state: Mutex::default(),
+            full: AtomicBool::new(false),
+            added: Notify::new(),
+            removed: Notify::new(),
+        }
+    }
+
+    /// Adds what a read of the log came to. May go beyond the limits by as much: the driver asks for room before it reads.
+    pub(crate) fn add(&self, applied: Vec<Applied>) {
+        let mut state = self.state.lock();
+        for applied in applied {
+            let last = state.queue.back().map(|last| last.position);
+            assert!(last.is_none_or(|last| last < applied.position), "records are applied in log order");
+            if let Some(StoredPublication { channel, publication }) = &applied.publication {
+                state.bytes += publication.data.len();
+                match state.channels.get_mut(channel) {
+                    Some(publications) => publications.push_back(Arc::clone(publication)),
+                    None => {
+                        let publications = VecDeque::from([Arc::clone(publication)]);
+                        state.channels.insert(channel.clone(), publications);
+                    }
+                }
+            }
+            state.queue.push_back(applied);
+        }
+        self.note_fullness(&state);
+        drop(state);
+        self.added.notify_one();
+    }
+
+    /// Waits until there is room for another read. One waiter at a time.
+    pub(crate) async fn room(&self) {
+        while self.is_full() {
+            self.removed.notified().await;
+        }
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
+    }
+
+    fn note_fullness(&self, state: &State) {
+        let full = state.queue.len() >= self.limits.records || state.bytes >= self.limits.bytes;
+        self.full.store(full, Ordering::Release);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.state.lock().queue.len()
+    }
+
+    /// Waits until at least `records` are there, or the tail is closed. One waiter at a time.
+    pub(crate) async fn filled(&self, records: usize) {
+        loop {
+            {
+                let state = self.state.lock();
+                if state.queue.len() >= records || state.closed {
+                    return;
+                }
+            }
+            self.added.notified().await;
+        }
+    }
+
+    /// Nothing more will be added: the persister writes what is there at once, and ends.
+    pub(crate) fn close(&self) {
+        self.state.lock().closed = true;
+        self.added.notify_one();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
+    /// The oldest records, at most `most`, without removing them. `None` when there are none.
+    pub(crate) fn batch(&self, most: usize) -> Option<Batch> {
+        let state = self.state.lock();
+        let mut batch = Batch::default();
+        for applied in state.queue.iter().take(most) {
+            batch.next = applied.position + 1;
+            batch.records += 1;
+            batch.publications.extend(applied.publication.clone());
+            batch.dedup.extend(applied.dedup.clone());
+        }
+        (batch.records > 0).then_some(batch)
+    }
+
+    /// Everything before `checkpoint` is in the store.
+    pub(crate) fn remove_before(&self, checkpoint: LogPosition) {
+        let mut guard = self.state.lock();
+        let state = &mut *guard;
+        while let Some(applied) = state.queue.pop_front_if(|applied| applied.position < checkpoint) {
+            let Some(StoredPublication { channel, publication }) = applied.publication else { continue };
+            state.bytes -= publication.data.len();
+            let Some(publications) = state.channels.get_mut(&channel) else {
+                unreachable!("every queued publication is in the channel index")
+            };
+            let first = publications.pop_front();
+            assert_eq!(
+                first.map(|first| first.offset),
+                Some(publication.offset),
+                "one order in queue and index"
+            );
+            if publications.is_empty() {
+                state.channels.remove(&channel);
+            }
+        }
+        self.note_fullness(state);
+        drop(guard);
+        self.removed.notify_one();
+    }
+
+    /// The unpersisted publications of a channel with `after < offset` and (`before` 0: no bound) `offset < before`,
+    /// ascending, and the channel's newest offset if there are any at all.
+    pub(crate) fn read(&self, channel: &ChannelName, after: Offset, before: Offset) -> ChannelTail {
+        let state = self.state.lock();
+        let Some(publications) = state.channels.get(channel) else { return ChannelTail::default() };
+        let from = publications.partition_point(|publication| publication.offset <= after);
+        let to = match before {
+            0 => publications.len(),
+            before => publications.partition_point(|publication| publication.offset < before),
+        };
+        ChannelTail {
+            first: publications.front().map_or(0, |publication| publication.offset),
+            head: publications.back().map_or(0, |publication| publication.offset),
+            publications: publications.range(from..to.max(from)).cloned().collect(),
+        }
+    }
+}
+
+/// What the tail holds of a channel.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(crate) struct ChannelTail {
+    /// Oldest unpersisted offset; 0: none.
+    pub(crate) first: Offset,
+    /// Newest unpersisted offset; 0: none.
+    pub(crate) head: Offset,
+    /// Those inside the asked bounds, ascending.
+    pub(crate) publications: Vec<Arc<Publication>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use skywave_protocol::Payload;
+
+    use super::*;
+
+    fn applied(position: LogPosition, channel: &str, offset: Offset) -> Applied {
+        let data = Payload::Binary(Bytes::from(vec![0; 10]));
+        let publication = Arc::new(Publication { offset, id: None, from: None, time_ms: 0, data });
+        let channel = ChannelName::parse(channel).unwrap();
+        Applied { position, publication: Some(StoredPublication { channel, publication }), dedup: None }
+    }
+
+    fn skipped(position: LogPosition) -> Applied {
+        Applied { position, publication: None, dedup: None }
+    }
+
+    fn tail() -> Tail {
+        Tail::new(TailLimits { records: 4, bytes: 1_000 })
+    }
+
+    fn offsets(tail: &Tail, channel: &str, after: Offset, before: Offset) -> (Offset, Vec<Offset>) {
+        let read = tail.read(&ChannelName::parse(channel).unwrap(), after, before);
+        (read.head, read.publications.iter().map(|publication| publication.offset).collect())
+    }
+
+    #[test]
+    fn batches_come_from_the_front_and_stay_until_removed() {
+        let tail = tail();
+        assert_eq!(tail.batch(10), None);
+        tail.add(vec![applied(5, "a", 1), skipped(6), applied(7, "b", 1)]);
+        let batch = tail.batch(2).unwrap();
+        assert_eq!((batch.next, batch.records, batch.publications.len()), (7, 2, 1));
+        assert_eq!(tail.batch(2).unwrap(), batch, "nothing went");
+        tail.remove_before(7);
+        let batch = tail.batch(2).unwrap();
+        assert_eq!((batch.next, batch.records), (8, 1));
+        tail.remove_before(8);
+        assert_eq!((tail.batch(2), tail.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_channel_is_read_within_bounds() {
+        let tail = tail();
+        tail.add((0..6).map(|n| applied(n, "a", n + 11)).collect());
+        assert_eq!(offsets(&tail, "a", 0, 0), (16, (11..=16).collect()));
+        assert_eq!(offsets(&tail, "a", 12, 15), (16, vec![13, 14]));
+        assert_eq!(offsets(&tail, "a", 16, 0), (16, vec![]));
+        assert_eq!(offsets(&tail, "a", 15, 3), (16, vec![]));
+        assert_eq!(offsets(&tail, "b", 0, 0), (0, vec![]));
+        tail.remove_before(4);
+        assert_eq!(offsets(&tail, "a", 0, 0), (16, vec![15, 16]));
+    }
+
+    #[tokio::test]
+    async fn a_full_tail_has_room_again_when_records_went() {
+        let tail = Arc::new(tail());
+        tail.add((0..4).map(|n| applied(n, "a", n + 1)).collect());
+        assert!(tail.is_full());
+        let waiting = tokio::spawn({
+            let tail = Arc::clone(&tail);
+            async move { tail.room().await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        tail.remove_before(1);
+        waiting.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn bytes_fill_a_tail_as_well() {
+        let tail = Tail::new(TailLimits { records: 100, bytes: 25 });
+        tail.add(vec![applied(0, "a", 1), applied(1, "a", 2)]);
+        assert!(!tail.is_full());
+        tail.add(vec![applied(2, "a", 3)]);
+        assert!(tail.is_full());
+        tail.remove_before(1);
+        assert!(!tail.is_full());
+    }
+}
