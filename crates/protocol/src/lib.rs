@@ -17,6 +17,7 @@ pub mod namespace;
 pub mod position;
 pub mod publication;
 pub mod subject;
+pub mod websocket;
 mod wire;
 
 pub use channel::ChannelName;
