@@ -1,9 +1,12 @@
 //! What a session decides.
 
 use skywave_protocol::message::HistoryQuery;
-use skywave_protocol::{ChannelName, CloseCode, MessageId, Payload, Position, ServerMessage, UserId};
+use skywave_protocol::namespace::Access;
+use skywave_protocol::{
+    ChannelName, CloseCode, MessageId, NamespaceOptions, Payload, Position, ServerMessage, UserId,
+};
 
-use crate::capability::Capabilities;
+use crate::capability::{Capabilities, Operation, Verdict};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum SessionOutput {
@@ -58,4 +61,23 @@ pub struct Authorization {
     pub capabilities: Capabilities,
     /// `jti`, for revocation.
     pub token_id: Option<String>,
+}
+
+impl Authorization {
+    /// Whether the token, or the namespace's rule if the token says nothing, allows the operation.
+    pub fn allows(&self, operation: Operation, channel: &ChannelName, namespace: &NamespaceOptions) -> bool {
+        let rule = match operation {
+            Operation::Publish => namespace.publish,
+            Operation::Subscribe | Operation::History | Operation::Presence => namespace.subscribe,
+        };
+        match self.capabilities.check(operation, channel) {
+            Verdict::Allowed => true,
+            Verdict::Denied => false,
+            Verdict::Unsaid => match (rule, &self.user) {
+                (Access::Public, _) | (Access::Authenticated, Some(_)) => true,
+                (Access::Owner, Some(user)) => user.as_str() == channel.rest(),
+                (Access::Authenticated | Access::Owner, None) | (Access::Token, _) => false,
+            },
+        }
+    }
 }

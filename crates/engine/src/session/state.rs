@@ -1,10 +1,9 @@
 //! How far a connection has got, and what its token allows.
 
-use skywave_protocol::namespace::Access;
 use skywave_protocol::{ChannelName, ClientMessage, NamespaceOptions};
 
 use super::Authorization;
-use crate::capability::{Operation, Verdict};
+use crate::capability::Operation;
 use crate::time::Millis;
 
 #[derive(Debug)]
@@ -39,25 +38,12 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// Whether the token, or the namespace's rule if the token says nothing, allows the operation.
     pub(super) fn allows(
         &self,
         operation: Operation,
         channel: &ChannelName,
         namespace: &NamespaceOptions,
     ) -> bool {
-        let rule = match operation {
-            Operation::Publish => namespace.publish,
-            Operation::Subscribe | Operation::History | Operation::Presence => namespace.subscribe,
-        };
-        match self.authorization.capabilities.check(operation, channel) {
-            Verdict::Allowed => true,
-            Verdict::Denied => false,
-            Verdict::Unsaid => match (rule, &self.authorization.user) {
-                (Access::Public, _) | (Access::Authenticated, Some(_)) => true,
-                (Access::Owner, Some(user)) => user.as_str() == channel.rest(),
-                (Access::Authenticated | Access::Owner, None) | (Access::Token, _) => false,
-            },
-        }
+        self.authorization.allows(operation, channel, namespace)
     }
 }
