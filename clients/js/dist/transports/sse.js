@@ -1,0 +1,123 @@
+/**
+ * Server-sent events for what comes, POST for what goes: works where nothing but plain HTTP does. Read with `fetch`
+ * rather than `EventSource`, which hides status codes and reconnects on its own terms.
+ */
+import { CloseCode } from '../codes.js';
+import { readLines } from './lines.js';
+export function openSse(fetch) {
+    return (base, events) => {
+        const link = new Link(fetch, `${base}/v1/sse`, events);
+        void link.run();
+        return link;
+    };
+}
+class Link {
+    fetch;
+    url;
+    events;
+    name = 'sse';
+    #abort = new AbortController();
+    #session;
+    #event = '';
+    #unsent = [];
+    #backlog = 0;
+    #posting = false;
+    #ended = false;
+    constructor(fetch, url, events) {
+        this.fetch = fetch;
+        this.url = url;
+        this.events = events;
+    }
+    get backlog() {
+        return this.#backlog;
+    }
+    async run() {
+        try {
+            const response = await this.fetch(this.url, {
+                headers: { accept: 'text/event-stream' },
+                cache: 'no-store',
+                signal: this.#abort.signal,
+            });
+            if (!response.ok || response.body === null) {
+                this.#lose(refusal(response));
+                return;
+            }
+            await readLines(response.body, (lines) => {
+                for (const line of lines.split('\n'))
+                    this.#line(line);
+            });
+            this.#lose({ code: CloseCode.abnormal, reason: 'the event stream ended' });
+        }
+        catch (error) {
+            this.#lose({ code: CloseCode.abnormal, reason: String(error) });
+        }
+    }
+    send(lines) {
+        this.#unsent.push(lines);
+        this.#backlog += lines.length;
+        if (!this.#posting)
+            void this.#post();
+    }
+    close(_code, _reason) {
+        this.#ended = true;
+        this.#abort.abort();
+    }
+    #line(line) {
+        if (this.#ended)
+            return;
+        if (line.startsWith('event:')) {
+            this.#event = line.slice(6).trim();
+        }
+        else if (line.startsWith('data:')) {
+            const data = line.slice(5).trimStart();
+            if (this.#event !== 'session') {
+                this.events.received(data);
+            }
+            else {
+                this.#session = JSON.parse(data).session;
+                this.events.opened();
+            }
+        }
+        else if (line === '' || line === '\r') {
+            this.#event = '';
+        }
+    }
+    /** One POST at a time, so that requests arrive in order; what gathers meanwhile leaves together. */
+    async #post() {
+        this.#posting = true;
+        try {
+            while (this.#unsent.length > 0 && !this.#ended) {
+                const body = this.#unsent.shift();
+                const response = await this.fetch(`${this.url}?session=${encodeURIComponent(this.#session ?? '')}`, {
+                    method: 'POST',
+                    headers: { 'content-type': 'application/json' },
+                    body,
+                    signal: this.#abort.signal,
+                });
+                this.#backlog -= body.length;
+                if (!response.ok)
+                    this.#lose(refusal(response));
+            }
+        }
+        catch (error) {
+            this.#lose({ code: CloseCode.abnormal, reason: String(error) });
+        }
+        finally {
+            this.#posting = false;
+        }
+    }
+    #lose(end) {
+        if (this.#ended)
+            return;
+        this.close(CloseCode.normal, '');
+        this.events.closed(end);
+    }
+}
+function refusal(response) {
+    const seconds = Number(response.headers.get('retry-after') ?? NaN);
+    return {
+        code: CloseCode.abnormal,
+        reason: `the server answered ${response.status}`,
+        ...(Number.isFinite(seconds) ? { retryAfterMs: seconds * 1_000 } : {}),
+    };
+}
