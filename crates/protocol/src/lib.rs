@@ -4,6 +4,7 @@
 //! Owns: every name, limit, code and encoding, each in one place. Never: performs I/O, reads a clock, allocates ahead
 //! of the data that arrived, or knows what a message will be used for.
 
+pub mod binary;
 pub mod channel;
 pub mod close;
 pub mod decode;

@@ -7,11 +7,11 @@ use bytes::Bytes;
 
 use super::{Control, CoreAnswer, CoreReply, CoreRequest, HistoryAnswer, LogRecord, ReplyTo};
 use crate::decode::DecodeError;
-use crate::message::{GapReason, HistoryQuery};
+use crate::message::GapReason;
 use crate::publication::Payload;
 use crate::wire::{
-    Reader, put_bytes, put_error, put_flags, put_position, put_publications, put_str, put_varint, read_error,
-    read_position, read_publications,
+    Reader, put_bytes, put_error, put_flags, put_position, put_publications, put_query, put_str, put_varint,
+    read_error, read_position, read_publications, read_query,
 };
 use crate::{ChannelName, MessageId, Subject, UserId};
 
@@ -120,27 +120,6 @@ impl CoreRequest {
             tag => Err(DecodeError::UnknownKind { what: "core request", tag: tag.into() }),
         }
     }
-}
-
-/// Flags (0 reverse), channel, after, before, limit.
-fn put_query(out: &mut Vec<u8>, query: &HistoryQuery) {
-    let HistoryQuery { channel, after, before, limit, reverse } = query;
-    put_flags(out, [*reverse]);
-    put_str(out, channel.as_str());
-    put_varint(out, *after);
-    put_varint(out, *before);
-    put_varint(out, u64::from(*limit));
-}
-
-fn read_query(reader: &mut Reader<'_>) -> Result<HistoryQuery, DecodeError> {
-    let flags = reader.flags("query flags")?;
-    Ok(HistoryQuery {
-        channel: ChannelName::parse(reader.str("channel")?)?,
-        after: reader.varint("after")?,
-        before: reader.varint("before")?,
-        limit: reader.varint32("limit")?,
-        reverse: flags.has(0),
-    })
 }
 
 impl CoreReply {

@@ -16,7 +16,8 @@ mod writer;
 
 pub(crate) use reader::Reader;
 pub(crate) use values::{
-    PublicationFields, put_error, put_member, put_members, put_position, put_publication, put_publications,
-    read_error, read_member, read_members, read_position, read_publication, read_publications,
+    PublicationFields, put_error, put_gap, put_member, put_members, put_position, put_publication,
+    put_publications, put_query, read_error, read_gap, read_member, read_members, read_position,
+    read_publication, read_publications, read_query,
 };
 pub(crate) use writer::{put_bytes, put_flags, put_item, put_str, put_varint};

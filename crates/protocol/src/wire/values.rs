@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::{Reader, put_bytes, put_flags, put_item, put_str, put_varint};
 use crate::decode::DecodeError;
 use crate::error::{ErrorCode, WireError};
-use crate::message::Member;
-use crate::position::{Epoch, Position};
+use crate::message::{GapReason, HistoryQuery, Member};
+use crate::position::{Epoch, Offset, Position};
 use crate::publication::{Payload, Publication};
-use crate::{ClientId, MessageId, UserId};
+use crate::{ChannelName, ClientId, MessageId, UserId};
 
 pub(crate) fn put_position(out: &mut Vec<u8>, position: &Position) {
     put_str(out, position.epoch.as_str());
@@ -117,4 +117,37 @@ pub(crate) fn read_error(reader: &mut Reader<'_>) -> Result<WireError, DecodeErr
     let message = reader.str("error message")?.to_owned();
     let retry_after_ms = flags.has(0).then(|| reader.varint("retry time")).transpose()?;
     Ok(WireError { code, message, retry_after_ms })
+}
+
+/// First and last missing offset, reason.
+pub(crate) fn put_gap(out: &mut Vec<u8>, from: Offset, to: Offset, reason: GapReason) {
+    put_varint(out, from);
+    put_varint(out, to);
+    put_varint(out, reason.number().into());
+}
+
+pub(crate) fn read_gap(reader: &mut Reader<'_>) -> Result<(Offset, Offset, GapReason), DecodeError> {
+    let (from, to) = (reader.varint("from")?, reader.varint("to")?);
+    Ok((from, to, GapReason::from_number(reader.varint("gap reason")?)))
+}
+
+/// Flags (0 reverse), channel, after, before, limit.
+pub(crate) fn put_query(out: &mut Vec<u8>, query: &HistoryQuery) {
+    let HistoryQuery { channel, after, before, limit, reverse } = query;
+    put_flags(out, [*reverse]);
+    put_str(out, channel.as_str());
+    put_varint(out, *after);
+    put_varint(out, *before);
+    put_varint(out, (*limit).into());
+}
+
+pub(crate) fn read_query(reader: &mut Reader<'_>) -> Result<HistoryQuery, DecodeError> {
+    let flags = reader.flags("query flags")?;
+    Ok(HistoryQuery {
+        channel: ChannelName::parse(reader.str("channel")?)?,
+        after: reader.varint("after")?,
+        before: reader.varint("before")?,
+        limit: reader.varint32("limit")?,
+        reverse: flags.has(0),
+    })
 }
