@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use skywave_engine::Rate;
 use skywave_protocol::limits::{MESSAGE_BYTES_DEFAULT, OUTBOX_BYTES_DEFAULT, SUBSCRIPTIONS_DEFAULT};
 use skywave_protocol::{ChannelName, NamespaceOptions, NodeId};
 
@@ -49,12 +50,10 @@ pub struct EdgeLimits {
     pub connections: usize,
     /// Connections of one address (0: no limit).
     pub connections_per_address: usize,
-    /// New connections a second over all addresses (0: no limit), and how many may come at once.
-    pub handshakes_per_second: f64,
-    pub handshake_burst: u32,
-    /// New connections a second from one address (0: no limit), and how many may come at once.
-    pub address_handshakes_per_second: f64,
-    pub address_handshake_burst: u32,
+    /// New connections over all addresses; `None`: no limit.
+    pub handshakes: Option<Rate>,
+    /// New connections of one address; `None`: no limit.
+    pub address_handshakes: Option<Rate>,
     /// Bytes of an HTTP request head.
     pub head_bytes: usize,
     /// Bytes of one client message, fragments together, after inflation.
@@ -63,9 +62,12 @@ pub struct EdgeLimits {
     pub subscriptions: usize,
     /// Bytes queued for a connection that does not read, before its slow-client policy acts.
     pub outbox_bytes: usize,
-    /// Publishes a second of one connection, and how many may come at once.
-    pub publishes_per_second: f64,
-    pub publish_burst: u32,
+    /// Publishes of one connection.
+    pub publishes: Rate,
+    /// All other requests of one connection.
+    pub requests: Rate,
+    /// Requests of one connection that may await an answer.
+    pub pending_requests: usize,
     /// Requests to core that may await an answer, per worker. Beyond it publishes are refused with a retryable error.
     pub core_requests: usize,
     /// Messages a hub shard's bus inbox and a worker's delivery queue hold.
@@ -77,16 +79,15 @@ impl Default for EdgeLimits {
         Self {
             connections: 10_000,
             connections_per_address: 0,
-            handshakes_per_second: 0.0,
-            handshake_burst: 1_000,
-            address_handshakes_per_second: 0.0,
-            address_handshake_burst: 200,
+            handshakes: None,
+            address_handshakes: None,
             head_bytes: 16 * 1024,
             message_bytes: MESSAGE_BYTES_DEFAULT,
             subscriptions: SUBSCRIPTIONS_DEFAULT,
             outbox_bytes: OUTBOX_BYTES_DEFAULT,
-            publishes_per_second: 1_000.0,
-            publish_burst: 2_000,
+            publishes: Rate::per_second(100, 200),
+            requests: Rate::per_second(200, 2_000),
+            pending_requests: 256,
             core_requests: 65_536,
             queue: 8_192,
         }
@@ -115,6 +116,8 @@ pub struct EdgeTiming {
     pub presence_lease: Duration,
     /// How long before its token expires a client is told.
     pub expiry_warning: Duration,
+    /// Over which time the clients of a node that is told to end are moved away.
+    pub drain: Duration,
 }
 
 impl Default for EdgeTiming {
@@ -128,8 +131,9 @@ impl Default for EdgeTiming {
             core: Duration::from_secs(5),
             interest_linger: Duration::from_secs(10),
             presence_beat: Duration::from_secs(10),
-            presence_lease: Duration::from_secs(30),
+            presence_lease: Duration::from_secs(35),
             expiry_warning: Duration::from_secs(60),
+            drain: Duration::from_secs(20),
         }
     }
 }

@@ -4,21 +4,31 @@
 //! outbox) are `skywave-engine`'s; this crate gives them sockets and a clock. Never: sequences, stores, or names an
 //! adapter.
 
+mod admission;
 pub mod auth;
 pub mod config;
+mod control;
+mod core_client;
+mod delivery;
+mod drain;
+mod encoding;
+mod front;
+mod handle;
 pub mod http;
+mod hub;
+mod metrics;
 pub mod ports;
 pub mod relay;
+mod server;
+pub mod shared;
 pub mod tls;
 pub mod transport;
 pub mod worker;
 
+pub use admission::Permit;
 pub use config::{Compression, EdgeConfig, EdgeLimits, EdgeTiming, ListenerConfig};
+pub use handle::{EdgeFailed, EdgeHandle};
 pub use ports::{EdgePorts, SystemClock, WallClock};
 pub use relay::Relay;
-
-/// Starts edges.
-pub struct Edge;
-
-/// A running edge.
-pub struct EdgeHandle;
+pub use server::{Edge, EdgeError};
+pub use shared::Shared;

@@ -75,7 +75,7 @@ pub enum FrameClass {
     Control,
     /// A durable publication or a gap of a durable channel; never dropped while the connection lives.
     Durable,
-    /// An ephemeral publication: may be dropped, may travel as a datagram.
+    /// An ephemeral publication: at most once, may travel as a datagram.
     Ephemeral,
 }
 
@@ -84,6 +84,8 @@ pub enum FrameClass {
 pub struct Frame {
     pub bytes: Bytes,
     pub class: FrameClass,
+    /// May make room for newer ones when the client does not read (the namespace's slow policy says drop-oldest).
+    pub droppable: bool,
     /// The channel a publication belongs to: WebTransport gives each channel a stream of its own. `None` for control.
     pub channel: Option<ChannelName>,
 }

@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Worker;
 
 /// Jobs that may wait for one worker. When full, [`Remote::run`] waits and [`Remote::try_run`] refuses.
-pub const JOBS: usize = 1_024;
+const JOBS: usize = 1_024;
 
 pub(crate) type Job = Box<dyn FnOnce(&Rc<Worker>) + Send>;
 

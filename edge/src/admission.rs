@@ -1,0 +1,229 @@
+//! Who is let in at all: caps and rates that are checked before any work is done for a connection.
+//!
+//! Owns: how many connections there are, per node and per address. Never: looks at a byte a client sent.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use skywave_engine::time::Millis;
+use skywave_engine::{Rate, TokenBucket};
+use skywave_protocol::{ErrorCode, WireError};
+
+use crate::config::EdgeLimits;
+use crate::metrics::Refused;
+
+/// Addresses remembered at most. When full, those without a connection and with a full bucket are forgotten; if that
+/// frees nothing, an unknown address is refused until it does.
+const ADDRESSES: usize = 65_536;
+
+/// Shared by all workers. The maps are locked for a lookup at accept and at close, never on the delivery path.
+pub(crate) struct Admission {
+    connections: AtomicUsize,
+    limit: usize,
+    per_address: usize,
+    rate: Option<Rate>,
+    address_rate: Option<Rate>,
+    bucket: Mutex<Option<TokenBucket>>,
+    addresses: Mutex<HashMap<IpAddr, Address>>,
+}
+
+#[derive(Debug)]
+struct Address {
+    connections: usize,
+    bucket: Option<TokenBucket>,
+}
+
+/// One admitted connection; gives its place back when dropped.
+pub struct Permit {
+    admission: Arc<Admission>,
+    peer: IpAddr,
+}
+
+/// A refusal, with the time after which it is worth trying again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NotAdmitted {
+    pub(crate) reason: Refused,
+    pub(crate) retry_after_ms: Millis,
+}
+
+impl NotAdmitted {
+    pub(crate) fn code(self) -> ErrorCode {
+        match self.reason {
+            Refused::ServerFull => ErrorCode::ServerFull,
+            _ => ErrorCode::RateLimited,
+        }
+    }
+}
+
+impl From<NotAdmitted> for WireError {
+    fn from(refused: NotAdmitted) -> Self {
+        let message = match refused.reason {
+            Refused::ServerFull => "this node has as many connections as it may have",
+            Refused::AddressFull => "this address has as many connections as it may have",
+            _ => "too many new connections",
+        };
+        Self::new(refused.code(), message).retry_after_ms(refused.retry_after_ms)
+    }
+}
+
+impl Admission {
+    pub(crate) fn new(limits: &EdgeLimits) -> Self {
+        Self {
+            connections: AtomicUsize::new(0),
+            limit: limits.connections,
+            per_address: limits.connections_per_address,
+            rate: limits.handshakes,
+            address_rate: limits.address_handshakes,
+            bucket: Mutex::new(None),
+            addresses: Mutex::default(),
+        }
+    }
+
+    /// Open connections over all transports.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn admit(self: &Arc<Self>, now: Millis, peer: IpAddr) -> Result<Permit, NotAdmitted> {
+        // Each place is taken first and given back on refusal, so that workers that race never exceed the cap.
+        if self.connections.fetch_add(1, Ordering::Relaxed) >= self.limit {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err(NotAdmitted { reason: Refused::ServerFull, retry_after_ms: 5_000 });
+        }
+        if let Err(refused) = self.admit_rates(now, peer) {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            return Err(refused);
+        }
+        Ok(Permit { admission: self.clone(), peer })
+    }
+
+    fn admit_rates(&self, now: Millis, peer: IpAddr) -> Result<(), NotAdmitted> {
+        if self.tracks_addresses() {
+            self.admit_address(now, peer)?;
+        }
+        if let Some(rate) = self.rate {
+            let mut bucket = self.bucket.lock();
+            let bucket = bucket.get_or_insert_with(|| TokenBucket::full(now, rate));
+            if let Err(retry_after_ms) = bucket.take(now, rate, 1) {
+                self.release_address(peer);
+                return Err(NotAdmitted { reason: Refused::Rate, retry_after_ms });
+            }
+        }
+        Ok(())
+    }
+
+    fn tracks_addresses(&self) -> bool {
+        self.per_address > 0 || self.address_rate.is_some()
+    }
+
+    fn admit_address(&self, now: Millis, peer: IpAddr) -> Result<(), NotAdmitted> {
+        let mut addresses = self.addresses.lock();
+        if addresses.len() >= ADDRESSES && !addresses.contains_key(&peer) {
+            let rate = self.address_rate;
+            addresses.retain(|_, address| {
+                let full = match (&mut address.bucket, rate) {
+                    // A bucket that would grant its whole burst remembers nothing.
+                    (Some(bucket), Some(rate)) => bucket.clone().take(now, rate, rate.burst).is_ok(),
+                    _ => true,
+                };
+                address.connections > 0 || !full
+            });
+            if addresses.len() >= ADDRESSES {
+                return Err(NotAdmitted { reason: Refused::AddressRate, retry_after_ms: 5_000 });
+            }
+        }
+        let address = addresses.entry(peer).or_insert_with(|| Address {
+            connections: 0,
+            bucket: self.address_rate.map(|rate| TokenBucket::full(now, rate)),
+        });
+        if self.per_address > 0 && address.connections >= self.per_address {
+            return Err(NotAdmitted { reason: Refused::AddressFull, retry_after_ms: 5_000 });
+        }
+        if let (Some(bucket), Some(rate)) = (&mut address.bucket, self.address_rate) {
+            if let Err(retry_after_ms) = bucket.take(now, rate, 1) {
+                return Err(NotAdmitted { reason: Refused::AddressRate, retry_after_ms });
+            }
+        }
+        address.connections += 1;
+        Ok(())
+    }
+
+    fn release_address(&self, peer: IpAddr) {
+        if !self.tracks_addresses() {
+            return;
+        }
+        let mut addresses = self.addresses.lock();
+        if let Some(address) = addresses.get_mut(&peer) {
+            address.connections -= 1;
+            if address.connections == 0 && address.bucket.is_none() {
+                addresses.remove(&peer);
+            }
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.admission.connections.fetch_sub(1, Ordering::Relaxed);
+        self.admission.release_address(self.peer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(change: impl FnOnce(&mut EdgeLimits)) -> Arc<Admission> {
+        let mut limits = EdgeLimits::default();
+        change(&mut limits);
+        Arc::new(Admission::new(&limits))
+    }
+
+    fn peer(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    fn refused(result: Result<Permit, NotAdmitted>) -> (Refused, Millis) {
+        match result {
+            Ok(_) => panic!("admitted"),
+            Err(refused) => (refused.reason, refused.retry_after_ms),
+        }
+    }
+
+    #[test]
+    fn a_place_comes_back_when_its_connection_goes() {
+        let admission = admission(|limits| limits.connections = 2);
+        let first = admission.admit(0, peer(1)).ok();
+        let _second = admission.admit(0, peer(2)).ok();
+        assert_eq!(refused(admission.admit(0, peer(3))).0, Refused::ServerFull);
+        drop(first);
+        assert!(admission.admit(0, peer(3)).is_ok());
+    }
+
+    #[test]
+    fn one_address_cannot_take_all() {
+        let admission = admission(|limits| limits.connections_per_address = 1);
+        let _mine = admission.admit(0, peer(1)).ok().unwrap();
+        assert_eq!(refused(admission.admit(0, peer(1))).0, Refused::AddressFull);
+        assert!(admission.admit(0, peer(2)).is_ok());
+        assert_eq!(admission.connections(), 1);
+        assert_eq!(admission.addresses.lock().len(), 1, "an address without a connection costs nothing");
+    }
+
+    #[test]
+    fn rates_name_the_time_to_wait() {
+        let admission = admission(|limits| {
+            limits.address_handshakes = Some(Rate::per_second(1, 1));
+            limits.handshakes = Some(Rate::per_second(10, 2));
+        });
+        let _first = admission.admit(0, peer(1)).ok().unwrap();
+        assert_eq!(refused(admission.admit(0, peer(1))), (Refused::AddressRate, 1_000));
+        let _second = admission.admit(0, peer(2)).ok().unwrap();
+        assert_eq!(refused(admission.admit(0, peer(3))), (Refused::Rate, 100));
+        assert!(admission.admit(100, peer(4)).is_ok());
+        assert_eq!(admission.connections(), 2);
+    }
+}

@@ -1,0 +1,253 @@
+//! Starting an edge: sockets first, then one thread per worker, then ready.
+//!
+//! Everything that can fail (a port in use, no file descriptor, no bus) fails here, before the handle is given out.
+
+use std::net::{SocketAddr, TcpListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread;
+
+use skywave_engine::session::SessionConfig;
+use skywave_ports::{BusMessage, Inbox};
+use skywave_runtime::Shutdown;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::{EdgeConfig, ListenerConfig};
+use crate::control;
+use crate::delivery::Delivery;
+use crate::front::{self, Listener};
+use crate::handle::EdgeHandle;
+use crate::hub::{self, HubCommand};
+use crate::metrics::EdgeCollector;
+use crate::ports::EdgePorts;
+use crate::relay::Relay;
+use crate::shared::Shared;
+use crate::worker::{self, Inputs, Job, Remote, Worker};
+
+/// Connections the kernel keeps for us until they are accepted, per listening socket.
+const BACKLOG: i32 = 4_096;
+/// Answers to its own history reads a hub shard has room for.
+const HISTORIES: usize = 1_024;
+
+/// Starts edges.
+pub struct Edge;
+
+/// Why an edge did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EdgeError {
+    #[error("cannot listen on {address}: {source}")]
+    Listen { address: SocketAddr, source: std::io::Error },
+    #[error("listener {0} wants TLS, but there is no certificate")]
+    NoCertificate(SocketAddr),
+    #[error("cannot start a worker: {0}")]
+    Worker(#[source] std::io::Error),
+    #[error("cannot subscribe on the bus: {0}")]
+    Bus(#[from] skywave_ports::BusError),
+    #[error("a worker ended while it was starting")]
+    Ended,
+}
+
+/// A worker's ends of all queues, before its thread exists.
+struct Seed {
+    index: u16,
+    jobs: mpsc::Receiver<Job>,
+    deliveries: mpsc::Receiver<Delivery>,
+    commands: mpsc::Receiver<HubCommand>,
+    listeners: Vec<Listener>,
+}
+
+/// The sending ends, the same for every worker.
+#[derive(Clone)]
+struct Lines {
+    deliveries: Vec<mpsc::Sender<Delivery>>,
+    hubs: Vec<mpsc::Sender<HubCommand>>,
+}
+
+impl Edge {
+    /// Binds, starts the workers and serves. `shutdown`: the graceful phase drains over `timing.drain` and then stops,
+    /// the immediate one stops at once.
+    pub async fn start(
+        config: EdgeConfig,
+        ports: EdgePorts,
+        shutdown: Shutdown,
+    ) -> Result<EdgeHandle, EdgeError> {
+        let count = config.worker_count();
+        let (mut sockets, addresses) = bind_all(&config, count)?;
+        let session_config = Arc::new(session_config(&config));
+        let queue = config.limits.queue;
+        let (mut remotes, mut jobs) = (Vec::new(), Vec::new());
+        let mut lines = Lines { deliveries: Vec::new(), hubs: Vec::new() };
+        let (mut deliveries, mut commands) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let (remote, receiver) = Remote::new();
+            remotes.push(remote);
+            jobs.push(receiver);
+            let (sender, receiver) = mpsc::channel(queue);
+            lines.deliveries.push(sender);
+            deliveries.push(receiver);
+            let (sender, receiver) = mpsc::channel(queue);
+            lines.hubs.push(sender);
+            commands.push(receiver);
+        }
+        let listeners = config.listeners.clone();
+        let shared = Arc::new(Shared::new(config, ports, remotes.into()));
+        register_metrics(&shared);
+        let mut threads = Vec::new();
+        let (failed, failures) = mpsc::channel(count);
+        for (index, ((jobs, deliveries), commands)) in
+            jobs.into_iter().zip(deliveries).zip(commands).enumerate()
+        {
+            let listeners = with_tls(&shared, &listeners, sockets.remove(0))?;
+            let seed = Seed { index: index as u16, jobs, deliveries, commands, listeners };
+            threads.push(spawn(&shared, &session_config, &lines, seed, failed.clone()).await?);
+        }
+        let control = control::listen(&shared).await?;
+        Ok(EdgeHandle::new(shared, addresses, threads, failures, control, shutdown))
+    }
+}
+
+/// `[worker][listener]` sockets, and the address of each listener.
+type Bound = (Vec<Vec<TcpListener>>, Vec<SocketAddr>);
+
+fn bind_all(config: &EdgeConfig, workers: usize) -> Result<Bound, EdgeError> {
+    let mut sockets: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut addresses = Vec::new();
+    for ListenerConfig { address, .. } in &config.listeners {
+        let listen = |source| EdgeError::Listen { address: *address, source };
+        // SO_REUSEPORT would let a second process share the port unnoticed: an exclusive socket proves that it is free,
+        // and names it if the kernel is to choose.
+        let probe = bind(*address, false).map_err(listen)?;
+        let address = probe.local_addr().map_err(listen)?;
+        if workers == 1 {
+            sockets[0].push(probe);
+        } else {
+            drop(probe);
+            for socket in &mut sockets {
+                socket.push(bind(address, true).map_err(listen)?);
+            }
+        }
+        addresses.push(address);
+    }
+    Ok((sockets, addresses))
+}
+
+fn bind(address: SocketAddr, share: bool) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if share {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn with_tls(
+    shared: &Shared,
+    listeners: &[ListenerConfig],
+    sockets: Vec<TcpListener>,
+) -> Result<Vec<Listener>, EdgeError> {
+    let certificate = &shared.ports.tls;
+    let listeners =
+        listeners.iter().zip(sockets).map(|(listener, socket)| match (listener.tls, certificate) {
+            (false, _) => Ok(Listener { socket, tls: None }),
+            (true, Some(tls)) => Ok(Listener { socket, tls: Some(tls.clone()) }),
+            (true, None) => Err(EdgeError::NoCertificate(listener.address)),
+        });
+    listeners.collect()
+}
+
+fn session_config(config: &EdgeConfig) -> SessionConfig {
+    let seconds = |duration: std::time::Duration| duration.as_secs().max(1) as u32;
+    SessionConfig {
+        namespaces: config.namespaces.clone(),
+        connect_timeout_ms: config.timing.connect.as_millis() as u64,
+        ping_seconds: seconds(config.timing.ping),
+        pong_timeout_seconds: seconds(config.timing.pong),
+        message_bytes: config.limits.message_bytes as u32,
+        subscriptions: config.limits.subscriptions,
+        requests: config.limits.pending_requests,
+        publish_rate: config.limits.publishes,
+        request_rate: config.limits.requests,
+        expiry_warning_ms: config.timing.expiry_warning.as_millis() as u64,
+        ..SessionConfig::new(config.region.clone(), config.node.clone())
+    }
+}
+
+fn register_metrics(shared: &Shared) {
+    let collector = EdgeCollector { workers: shared.metrics.clone(), latency: shared.latency.clone() };
+    shared.ports.registry.lock().register_collector(Box::new(collector));
+}
+
+async fn spawn(
+    shared: &Arc<Shared>,
+    session_config: &Arc<SessionConfig>,
+    lines: &Lines,
+    seed: Seed,
+    failed: mpsc::Sender<u16>,
+) -> Result<thread::JoinHandle<()>, EdgeError> {
+    let (started, start) = oneshot::channel();
+    let (shared, session_config, lines) = (shared.clone(), session_config.clone(), lines.clone());
+    let index = seed.index;
+    let thread = thread::Builder::new()
+        .name(format!("edge-{index}"))
+        .spawn(move || {
+            let runtime =
+                match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+                    Ok(runtime) => runtime,
+                    Err(error) => {
+                        let _ = started.send(Err(EdgeError::Worker(error)));
+                        return;
+                    }
+                };
+            runtime.block_on(work(shared, session_config, lines, seed, started, failed));
+        })
+        .map_err(EdgeError::Worker)?;
+    start.await.unwrap_or(Err(EdgeError::Ended))?;
+    Ok(thread)
+}
+
+/// A worker's whole life.
+async fn work(
+    shared: Arc<Shared>,
+    session_config: Arc<SessionConfig>,
+    lines: Lines,
+    seed: Seed,
+    started: oneshot::Sender<Result<(), EdgeError>>,
+    failed: mpsc::Sender<u16>,
+) {
+    let Seed { index, jobs, deliveries, commands, listeners } = seed;
+    let queue = shared.config.limits.queue;
+    let (history_sender, histories) = mpsc::channel(HISTORIES);
+    let (live_inbox, live) = Inbox::new(queue);
+    let (answer_inbox, answers): (Inbox, mpsc::Receiver<BusMessage>) =
+        Inbox::new(shared.config.limits.core_requests);
+    let router = crate::http::router(Relay::new(shared.clone()), index);
+    let worker = Worker::new(index, shared.clone(), session_config, lines.hubs, history_sender, router);
+    let reply = worker.state().core.reply_subject().clone();
+    let answering = match shared.ports.bus.subscribe(&reply, None, &answer_inbox).await {
+        Ok(answering) => answering,
+        Err(error) => {
+            let _ = started.send(Err(error.into()));
+            return;
+        }
+    };
+    for listener in listeners {
+        let worker: Rc<Worker> = worker.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = front::accept(worker, listener).await {
+                tracing::error!(%error, "a listener cannot be used");
+            }
+        });
+    }
+    let hub = hub::Queues { live, inbox: live_inbox, commands, histories };
+    let inputs = Inputs { deliveries, hub, to_workers: lines.deliveries, answers, answering, jobs };
+    let _ = started.send(Ok(()));
+    if worker::run(worker, inputs).await.is_err() {
+        tracing::error!(worker = index, "a worker has failed");
+        let _ = failed.send(index).await;
+    }
+}
