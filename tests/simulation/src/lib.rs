@@ -1,1 +1,4 @@
-//! Placeholder.
+pub mod history;
+pub mod random;
+pub mod sabotage;
+pub mod world;
