@@ -25,10 +25,30 @@ pub struct Entry {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fact {
     /// A client hands a publication in; once per attempt.
-    Publish { client: ClientId, channel: Channel, id: PublishId, hash: u64 },
-    Acked { client: ClientId, channel: Channel, id: PublishId, offset: u64, duplicate: bool },
-    Refused { client: ClientId, channel: Channel, id: PublishId, code: ErrorCode },
-    Connected { client: ClientId, connection: ConnectionId, edge: usize },
+    Publish {
+        client: ClientId,
+        channel: Channel,
+        id: PublishId,
+        hash: u64,
+    },
+    Acked {
+        client: ClientId,
+        channel: Channel,
+        id: PublishId,
+        offset: u64,
+        duplicate: bool,
+    },
+    Refused {
+        client: ClientId,
+        channel: Channel,
+        id: PublishId,
+        code: ErrorCode,
+    },
+    Connected {
+        client: ClientId,
+        connection: ConnectionId,
+        edge: usize,
+    },
     /// `offset` is `None` in ephemeral channels.
     Subscribed {
         client: ClientId,
@@ -38,7 +58,11 @@ pub enum Fact {
         offset: Option<u64>,
         recovery: Option<Recovery>,
     },
-    Unsubscribed { client: ClientId, connection: ConnectionId, channel: Channel },
+    Unsubscribed {
+        client: ClientId,
+        connection: ConnectionId,
+        channel: Channel,
+    },
     Delivered {
         client: ClientId,
         connection: ConnectionId,
@@ -55,24 +79,56 @@ pub enum Fact {
         to: u64,
         reason: GapReason,
     },
-    Disconnected { client: ClientId, connection: ConnectionId, code: Option<CloseCode> },
+    Disconnected {
+        client: ClientId,
+        connection: ConnectionId,
+        code: Option<CloseCode>,
+    },
     /// A watcher is told of a user's coming or going. Anonymous clients are named by their connection.
-    Came { client: ClientId, connection: ConnectionId, channel: Channel, who: String },
-    Went { client: ClientId, connection: ConnectionId, channel: Channel, who: String },
+    Came {
+        client: ClientId,
+        connection: ConnectionId,
+        channel: Channel,
+        who: String,
+    },
+    Went {
+        client: ClientId,
+        connection: ConnectionId,
+        channel: Channel,
+        who: String,
+    },
     /// More bytes than ever before wait for this connection on its edge.
-    Queued { connection: ConnectionId, bytes: usize },
+    Queued {
+        connection: ConnectionId,
+        bytes: usize,
+    },
     /// The oldest publication history still serves has become this one.
-    Retained { channel: Channel, first: u64 },
+    Retained {
+        channel: Channel,
+        first: u64,
+    },
     /// Something was broken that may make history unreadable; `Mended` ends it.
     Broken,
     Mended,
     /// All faults are over.
     Healed,
     /// The end: what the log and the store hold.
-    Kept { channel: Channel, offset: u64, id: PublishId, hash: u64 },
+    Kept {
+        channel: Channel,
+        offset: u64,
+        id: PublishId,
+        hash: u64,
+    },
     /// The end: who is in the channel, as an edge tells it, and as it is.
-    Seen { edge: usize, channel: Channel, connections: Vec<String> },
-    Present { channel: Channel, connections: Vec<String> },
+    Seen {
+        edge: usize,
+        channel: Channel,
+        connections: Vec<String>,
+    },
+    Present {
+        channel: Channel,
+        connections: Vec<String>,
+    },
 }
 
 /// The recorded run.

@@ -1,3 +1,4 @@
+pub mod checkers;
 pub mod history;
 pub mod random;
 pub mod sabotage;

@@ -49,6 +49,8 @@ struct Subscription {
     /// Where to go on; `None` before the first subscription.
     last: Option<Position>,
     standing: Standing,
+    /// Unsubscribe requests the server has not answered: what still comes before is not wanted.
+    deaf: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,8 +112,8 @@ impl World {
             for channel in 0..self.channels.len() {
                 if channel == 0 || self.random.chance(600) {
                     let watches = self.channels[channel].durable && self.random.chance(500);
-                    let (last, standing) = (None, Standing::No);
-                    subscriptions.push(Subscription { channel, watches, last, standing });
+                    let (last, standing, deaf) = (None, Standing::No, 0);
+                    subscriptions.push(Subscription { channel, watches, last, standing, deaf });
                 }
             }
             let slow = self.random.chance(150);
@@ -168,8 +170,10 @@ impl World {
             }
             Some(connection) if state.open => {
                 self.client_roams(client, connection);
-                self.client_subscribes(client);
-                self.client_publishes(client);
+                if self.clients[client].connection.is_some() {
+                    self.client_subscribes(client);
+                    self.client_publishes(client);
+                }
             }
             Some(_) => {}
         }
@@ -198,8 +202,9 @@ impl World {
     }
 
     fn client_connects(&mut self, client: usize) {
-        let edges: Vec<usize> =
-            (0..self.edges.len()).filter(|edge| !self.edges[*edge].down && !self.edges[*edge].draining).collect();
+        let edges: Vec<usize> = (0..self.edges.len())
+            .filter(|edge| !self.edges[*edge].down && !self.edges[*edge].draining)
+            .collect();
         let Some(edge) = self.random.pick(&edges).copied() else {
             self.clients[client].reconnect_at = self.now + 100;
             return;
@@ -242,6 +247,7 @@ impl World {
             if self.clients[client].subscriptions[index].standing != Standing::No {
                 let name = self.channels[channel].name.clone();
                 self.clients[client].subscriptions[index].standing = Standing::No;
+                self.clients[client].subscriptions[index].deaf += 1;
                 let request = Request::Unsubscribe { channel: name };
                 self.client_requests(client, Waiting::Unsubscribe { index }, request);
                 self.tally.count("unsubscribed and subscribed again");
@@ -301,6 +307,7 @@ impl World {
         state.waiting.clear();
         for subscription in &mut state.subscriptions {
             subscription.standing = Standing::No;
+            subscription.deaf = 0;
         }
         for pending in &mut state.pending {
             pending.try_at = now;
@@ -338,13 +345,17 @@ impl World {
             }
             (Waiting::Subscribe { index, .. }, Reply::Error(_)) => {
                 let subscription = &mut self.clients[client].subscriptions[index];
-                if subscription.standing == Standing::Asked {
+                if subscription.deaf == 0 && subscription.standing == Standing::Asked {
                     subscription.standing = Standing::No;
                 }
             }
             (Waiting::Unsubscribe { index }, Reply::Unsubscribed { .. }) => {
+                self.clients[client].subscriptions[index].deaf -= 1;
                 let channel = self.clients[client].subscriptions[index].channel;
                 self.record(Fact::Unsubscribed { client, connection, channel });
+            }
+            (Waiting::Unsubscribe { index }, Reply::Error(_)) => {
+                self.clients[client].subscriptions[index].deaf -= 1;
             }
             (Waiting::Publish { id }, Reply::Published(published)) => {
                 let pending = &mut self.clients[client].pending;
@@ -378,10 +389,10 @@ impl World {
     ) {
         let Subscribed { position, recovery, .. } = subscribed;
         let subscription = &mut self.clients[client].subscriptions[index];
-        // Subscribed, unsubscribed and subscribed again in one breath: only the last answer counts.
-        if subscription.standing == Standing::Asked {
-            subscription.standing = Standing::Yes;
+        if subscription.deaf > 0 {
+            return;
         }
+        subscription.standing = Standing::Yes;
         subscription.last = match (&recovery, &position) {
             (Some(Recovery::Exact), _) => subscription.last.take(),
             (Some(Recovery::Gap { to, reason, .. }), Some(position)) if *reason != GapReason::Failover => {
@@ -395,6 +406,17 @@ impl World {
     }
 
     fn client_push(&mut self, client: usize, connection: ConnectionId, push: Push) {
+        if let Push::Publication { channel, .. }
+        | Push::Gap { channel, .. }
+        | Push::Join { channel, .. }
+        | Push::Leave { channel, .. } = &push
+        {
+            let channel = self.channel_index(channel);
+            let mut subscriptions = self.clients[client].subscriptions.iter();
+            if subscriptions.any(|subscription| subscription.channel == channel && subscription.deaf > 0) {
+                return;
+            }
+        }
         match push {
             Push::Publication { channel, publication, .. } => {
                 let channel = self.channel_index(&channel);
@@ -437,8 +459,10 @@ impl World {
     }
 
     fn client_position(&mut self, client: usize, channel: Channel, change: impl FnOnce(&mut Position)) {
-        let subscription =
-            self.clients[client].subscriptions.iter_mut().find(|subscription| subscription.channel == channel);
+        let subscription = self.clients[client]
+            .subscriptions
+            .iter_mut()
+            .find(|subscription| subscription.channel == channel);
         if let Some(position) = subscription.and_then(|subscription| subscription.last.as_mut()) {
             change(position);
         }

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skywave_engine::{DedupRecord, Sequenced, Sequencer, SequencerConfig};
-use skywave_protocol::inner::{
-    CoreAnswer, CoreReply, CoreRequest, HistoryAnswer, Live, LogRecord, ReplyTo,
-};
+use skywave_protocol::inner::{CoreAnswer, CoreReply, CoreRequest, HistoryAnswer, Live, LogRecord, ReplyTo};
 use skywave_protocol::message::HistoryQuery;
 use skywave_protocol::{ChannelName, Epoch, ErrorCode, MessageId, Position, Publication, WireError};
 
@@ -85,7 +83,8 @@ impl World {
             let cores = &self.cores;
             self.assigned[partition as usize].retain(|core| !cores[*core].down);
             if self.assigned[partition as usize].is_empty() {
-                let alive: Vec<usize> = (0..self.cores.len()).filter(|core| !self.cores[*core].down).collect();
+                let alive: Vec<usize> =
+                    (0..self.cores.len()).filter(|core| !self.cores[*core].down).collect();
                 if let Some(core) = self.random.pick(&alive).copied() {
                     self.assign(core, partition);
                 }
@@ -98,6 +97,12 @@ impl World {
             self.cores[core].down = false;
             let incarnation = self.cores[core].incarnation;
             self.after(1, Event::Core(core, incarnation, CoreStep::Announce));
+            // It may be back before anybody noticed, and still own what it owned.
+            for partition in 0..super::PARTITIONS {
+                if self.assigned[partition as usize].contains(&core) {
+                    self.after(1, Event::Core(core, incarnation, CoreStep::Load(partition)));
+                }
+            }
             return self.rebalance();
         }
         if !self.cores[core].accepts(incarnation) {

@@ -540,8 +540,10 @@ impl World {
                 self.flush_session(edge, connection);
             }
             Delivery::Publication { channel, publication } => {
-                self.to_subscribers(edge, &channel, |channel| {
-                    Push::Publication { channel, epoch: None, publication: publication.clone() }
+                self.to_subscribers(edge, &channel, |channel| Push::Publication {
+                    channel,
+                    epoch: None,
+                    publication: publication.clone(),
                 });
             }
             Delivery::Gap { channel, epoch, from, to, reason } => {
@@ -554,7 +556,10 @@ impl World {
                     reason,
                 });
             }
-            Delivery::Presence { channel, member, came } => {
+            Delivery::Presence { channel, mut member, came } => {
+                if self.sabotaged(Sabotage::TabsCountApart) {
+                    member.user = self.user_of(&member.client);
+                }
                 let watchers: Vec<ConnectionId> = self.edges[edge]
                     .connections
                     .iter()
@@ -576,6 +581,13 @@ impl World {
                 self.flush_session(edge, connection);
             }
         }
+    }
+
+    /// The user behind a connection id (sabotage only: edges know it from the session).
+    fn user_of(&self, client: &ClientId) -> Option<UserId> {
+        let connection: ConnectionId = client.as_str().trim_start_matches('c').parse().ok()?;
+        let user = self.history.users[self.links.get(&connection)?.client].as_deref()?;
+        UserId::parse(user).ok()
     }
 
     fn to_subscribers(&mut self, edge: usize, channel: &ChannelName, push: impl Fn(ChannelName) -> Push) {
@@ -612,7 +624,7 @@ impl World {
             return;
         }
         let user = match self.sabotage {
-            Some(Sabotage::TabsCountApart) => UserId::parse(&format!("{connection}")).ok(),
+            Some(Sabotage::TabsCountApart) => None,
             _ => state.session.user().cloned(),
         };
         let presence = channel.namespace() == "chat";
@@ -655,7 +667,8 @@ impl World {
             }
             SessionOutput::Leave { channel } => self.edge_leaves(edge, connection, channel),
             SessionOutput::Publish { request_id, channel, id, data, durable } => {
-                let user = self.edges[edge].connections.get(&connection).and_then(|state| state.session.user());
+                let user =
+                    self.edges[edge].connections.get(&connection).and_then(|state| state.session.user());
                 let from = user.cloned();
                 if durable {
                     let reply = Some(self.edges[edge].call(Call::Publish { connection, request_id }));

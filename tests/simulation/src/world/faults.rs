@@ -262,6 +262,7 @@ impl World {
         self.log.up = true;
         for edge in 0..self.edges.len() {
             let incarnation = self.edges[edge].incarnation;
+            self.edges[edge].draining = false;
             if self.edges[edge].down {
                 self.edge_step(edge, incarnation, EdgeStep::Start);
             } else if self.edges[edge].paused {

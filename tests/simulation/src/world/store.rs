@@ -42,7 +42,12 @@ impl Store {
     }
 
     /// All or nothing, if the checkpoint is the expected one. `torn` leaves the rows out (sabotage).
-    pub(super) fn commit(&mut self, partition: u32, batch: &Batch, torn: bool) -> Result<(), CheckpointMoved> {
+    pub(super) fn commit(
+        &mut self,
+        partition: u32,
+        batch: &Batch,
+        torn: bool,
+    ) -> Result<(), CheckpointMoved> {
         let stored = &mut self.partitions[partition as usize];
         if stored.checkpoint != batch.expected {
             return Err(CheckpointMoved { found: stored.checkpoint });

@@ -43,7 +43,8 @@ impl Trace {
     #[expect(clippy::print_stdout, reason = "asked for with --trace")]
     fn print(&self, time: Time, what: &impl Debug) {
         if self.print {
-            println!("{time:>6} {what:?}");
+            let line: String = format!("{what:?}").chars().take(240).collect();
+            println!("{time:>6} {line}");
         }
     }
 
