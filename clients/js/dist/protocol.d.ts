@@ -95,9 +95,8 @@ export interface Pushes {
     leave: Member & {
         readonly channel: string;
     };
-    unsubscribed: {
+    unsubscribed: WireError & {
         readonly channel: string;
-        readonly error: WireError;
     };
     move: {
         readonly target?: string;
