@@ -135,6 +135,7 @@ async fn a_port_in_use_is_an_error_before_anything_runs() {
             clock: std::sync::Arc::new(skywave_edge::SystemClock),
             registry: edge.registry.clone(),
             page: Default::default(),
+            health: std::sync::Arc::new(Vec::new),
         };
         let (_trigger, shutdown) = skywave_runtime::shutdown::channel();
         skywave_edge::Edge::start(config, ports, shutdown).await

@@ -63,6 +63,7 @@ impl TestEdge {
             clock: Arc::new(SystemClock),
             registry: registry.clone(),
             page: Default::default(),
+            health: Arc::new(Vec::new),
         };
         let (trigger, shutdown) = skywave_runtime::shutdown::channel();
         let handle = Edge::start(config, ports, shutdown).await.unwrap();
