@@ -95,8 +95,9 @@ export interface Pushes {
     leave: Member & {
         readonly channel: string;
     };
-    unsubscribed: WireError & {
+    unsubscribed: {
         readonly channel: string;
+        readonly error: WireError;
     };
     move: {
         readonly target?: string;

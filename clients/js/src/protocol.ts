@@ -93,7 +93,7 @@ export interface Pushes {
   gap: WireGap & { readonly channel: string; readonly epoch: string };
   join: Member & { readonly channel: string };
   leave: Member & { readonly channel: string };
-  unsubscribed: WireError & { readonly channel: string };
+  unsubscribed: { readonly channel: string; readonly error: WireError };
   move: { readonly target?: string; readonly within_ms: number };
   expiring: { readonly seconds: number };
   close: { readonly code: number; readonly reason: string };

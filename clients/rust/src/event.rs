@@ -1,0 +1,44 @@
+//! What an application hears: the state of the connection, and the events of a subscription.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use skywave_protocol::message::{GapReason, Member, Recovery};
+use skywave_protocol::{ClientId, Epoch, NodeId, Offset, Position, Publication, WireError};
+
+use crate::error::ClosedError;
+
+/// Where the connection stands. A lost connection is made again without asking, until [`State::Closed`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum State {
+    Connecting,
+    Connected {
+        client: ClientId,
+        node: NodeId,
+        region: String,
+    },
+    /// Waiting before the next attempt.
+    Disconnected {
+        reason: String,
+        retry_in: Duration,
+    },
+    /// For good: closed by the application, or refused in a way that trying again cannot mend.
+    Closed(ClosedError),
+}
+
+/// What happens in a subscription, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SubscriptionEvent {
+    /// The subscription stands (again). `position` is where it goes on from; `None` for ephemeral channels.
+    Subscribed { position: Option<Position>, recovery: Option<Recovery> },
+    /// The next publication. `position` is `None` for ephemeral ones.
+    Publication { position: Option<Position>, publication: Arc<Publication> },
+    /// Publications `from ..= to` cannot be had; what follows comes after them.
+    Gap { epoch: Epoch, from: Offset, to: Offset, reason: GapReason },
+    /// A user's first connection entered the channel.
+    Join(Member),
+    /// A user's last connection left the channel.
+    Leave(Member),
+    /// The server ended or refused the subscription for good; nothing follows.
+    Ended(WireError),
+}
