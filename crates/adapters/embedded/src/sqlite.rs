@@ -85,6 +85,15 @@ pub(crate) async fn checkpoint(connection: &mut SqliteConnection) -> Result<bool
     Ok(busy == 0 && journal == copied)
 }
 
+/// To be called when a database was opened: what a killed process has written but not synced counts from now on, so it is
+/// synced now. No room for copying the journal does no harm, because the journal itself is synced before it is copied.
+pub(crate) async fn settle(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    match checkpoint(connection).await {
+        Err(error) if Trouble::of(&error) != Trouble::NoRoom => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// What an error says about the state of things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trouble {

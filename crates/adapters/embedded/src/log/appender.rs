@@ -18,13 +18,13 @@ use skywave_ports::log::{LogError, LogPosition};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row};
 use tokio::sync::{Semaphore, mpsc, oneshot};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::batch::Batch;
 use super::tail::Tail;
 use super::{FORMAT, LogOptions, reader};
 use crate::folder::{OpenError, Place};
+use crate::journal::Journal;
 use crate::sqlite::{self, Trouble};
 
 /// Least time between two attempts of a log in trouble.
@@ -55,10 +55,7 @@ pub(super) struct Appender {
     /// `None` after an error that left doubt, until healed.
     connection: Option<SqliteConnection>,
     ailment: Option<Ailment>,
-    /// Bytes written since the journal was last copied.
-    journal: u64,
-    /// Copies most of the journal beside the commits, on its own connection.
-    copying: Option<JoinHandle<()>>,
+    journal: Journal,
     /// Asked for and not yet done.
     trimming: Option<Trimming>,
 }
@@ -93,17 +90,14 @@ impl Appender {
         let path = place.database.clone();
         let damaged = |reason: String| OpenError::Damaged { path: path.clone(), reason };
         let mut connection = sqlite::open(&place.database, &FORMAT).await?;
-        // What a killed process has written but not synced counts from now on, so it is synced now. No room for copying
-        // does no harm: the journal itself was synced before.
-        if let Err(error) = sqlite::checkpoint(&mut connection).await
-            && Trouble::of(&error) != Trouble::NoRoom
-        {
-            return Err(OpenError::Unavailable { path, reason: error.to_string() });
-        }
+        let failed =
+            |error: sqlx::Error| OpenError::Unavailable { path: path.clone(), reason: error.to_string() };
+        sqlite::settle(&mut connection).await.map_err(failed)?;
         let end = last_batch(&mut connection).await.map_err(|error| damaged(error.to_string()))?;
         let end = end.map_or(0, |last| last.end());
         let first = first_position(&mut connection).await.map_err(|error| damaged(error.to_string()))?;
         let tail = Arc::new(Tail::new(first, end, options.tail_bytes));
+        let journal = Journal::new(place.database.clone(), options.journal_bytes);
         let appender = Self {
             place,
             options,
@@ -111,8 +105,7 @@ impl Appender {
             tail: Arc::clone(&tail),
             connection: Some(connection),
             ailment: None,
-            journal: 0,
-            copying: None,
+            journal,
             trimming: None,
         };
         Ok((appender, tail))
@@ -128,7 +121,9 @@ impl Appender {
             if !gathering.waiting.is_empty() {
                 last_commit = Some(Instant::now());
                 self.append(gathering.waiting).await;
-                self.tend_journal().await;
+                if let Some(connection) = self.connection.as_mut() {
+                    self.journal.tend(connection).await;
+                }
             }
             self.trim_step().await;
         }
@@ -159,16 +154,17 @@ impl Appender {
     ) {
         let due = last_commit.map(|at| at + self.options.commit_interval);
         while !self.is_full(gathering) {
-            let job = match queue.try_recv() {
-                Ok(job) => Some(job),
-                Err(_) if gathering.waiting.is_empty() => return,
-                Err(_) => match due.filter(|due| *due > Instant::now()) {
-                    Some(due) => tokio::time::timeout_at(due, queue.recv()).await.unwrap_or(None),
-                    None => return,
-                },
-            };
-            let Some(job) = job else { return };
-            self.take(job, gathering);
+            if let Ok(job) = queue.try_recv() {
+                self.take(job, gathering);
+                continue;
+            }
+            let due = due.filter(|due| *due > Instant::now());
+            let worthwhile = gathering.waiting.len() >= self.options.commit_records;
+            let (Some(due), false, false) = (due, worthwhile, gathering.waiting.is_empty()) else { return };
+            match tokio::time::timeout_at(due, queue.recv()).await {
+                Ok(Some(job)) => self.take(job, gathering),
+                Ok(None) | Err(_) => return,
+            }
         }
     }
 
@@ -236,7 +232,7 @@ impl Appender {
 
     async fn insert(&mut self, batch: &Batch) -> Result<(), sqlx::Error> {
         let row = batch.encode();
-        self.journal += row.len() as u64 + COMMIT_OVERHEAD;
+        self.journal.wrote(row.len() as u64 + COMMIT_OVERHEAD);
         // Invariant: `heal` has left a connection.
         let connection = self.connection.as_mut().ok_or(sqlx::Error::WorkerCrashed)?;
         sqlx::query("INSERT INTO batches (base, count, records) VALUES (?1, ?2, ?3)")
@@ -330,38 +326,9 @@ impl Appender {
         .execute(&mut *connection)
         .await?
         .rows_affected();
-        self.journal += deleted * COMMIT_OVERHEAD;
+        self.journal.wrote(deleted * COMMIT_OVERHEAD);
         self.tail.trimmed(first_position(connection).await?);
         Ok(deleted)
-    }
-
-    /// Keeps the journal small without a long pause: most of it is copied beside the commits; when that is done, the
-    /// little that came meanwhile is copied between two commits, after which the journal begins anew.
-    async fn tend_journal(&mut self) {
-        match &self.copying {
-            None if self.journal >= self.options.journal_bytes => {
-                let database = self.place.database.clone();
-                self.copying = Some(tokio::spawn(async move {
-                    if let Ok(mut connection) = sqlite::connect_writer(&database, false).await {
-                        let _ = sqlite::checkpoint(&mut connection).await;
-                    }
-                }));
-            }
-            Some(copying) if copying.is_finished() => {
-                self.copying = None;
-                let Some(connection) = self.connection.as_mut() else { return };
-                match sqlite::checkpoint(connection).await {
-                    Ok(true) => self.journal = 0,
-                    // A reader was in the way; soon again.
-                    Ok(false) => self.journal /= 2,
-                    Err(error) => {
-                        tracing::warn!(%error, "the log's journal cannot be copied");
-                        self.journal /= 2;
-                    }
-                }
-            }
-            _ => {}
-        }
     }
 }
 

@@ -13,6 +13,7 @@ fn tight() -> LogOptions {
         batch_records: 16,
         batch_bytes: 100_000,
         commit_interval: Duration::from_micros(100),
+        commit_records: 8,
         tail_bytes: 50_000,
         journal_bytes: 500_000,
     }
