@@ -9,6 +9,9 @@ use std::sync::Arc;
 
 use crate::{ChannelName, NodeId};
 
+/// Longest subject, in bytes: room for a channel name of which every byte is escaped.
+const SUBJECT_BYTES: usize = 1024;
+
 /// A concrete subject (no wildcards), e.g. `sw.live.chat:1`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Subject(Arc<str>);
@@ -40,10 +43,11 @@ impl Subject {
     }
 
     /// Takes a subject that came over the wire (a reply address in a log record).
-    /// `None` unless it is `sw.`-prefixed, at most 512 bytes and free of wildcards, spaces and control characters.
+    /// `None` unless it is `sw.`-prefixed, at most 1024 bytes and free of wildcards, spaces and control characters.
     pub fn from_wire(text: &str) -> Option<Self> {
         let safe = |byte: u8| byte.is_ascii_graphic() && byte != b'*' && byte != b'>';
-        (text.len() <= 512 && text.starts_with("sw.") && text.bytes().all(safe)).then(|| Self(text.into()))
+        (text.len() <= SUBJECT_BYTES && text.starts_with("sw.") && text.bytes().all(safe))
+            .then(|| Self(text.into()))
     }
 
     pub fn as_str(&self) -> &str {
@@ -85,5 +89,12 @@ mod tests {
         assert_eq!(subject("chat:1"), "sw.live.chat:1");
         assert_eq!(subject("a..b/c"), "sw.live.a=2E=2Eb=2Fc");
         assert_ne!(subject("a.b"), subject("a=2Eb"));
+    }
+
+    #[test]
+    fn the_longest_subject_reads_back() {
+        let name = ChannelName::parse(&"/".repeat(crate::limits::CHANNEL_NAME_BYTES)).unwrap();
+        let subject = Subject::live(&name);
+        assert_eq!(Subject::from_wire(subject.as_str()), Some(subject));
     }
 }

@@ -82,7 +82,7 @@ fn websocket() {
 
 #[test]
 fn names() {
-    let inputs: Vec<Vec<u8>> = [
+    let mut inputs: Vec<Vec<u8>> = [
         "chat:room/1.2",
         "a=2Eb",
         "sw.reply.n1.7",
@@ -96,6 +96,7 @@ fn names() {
     ]
     .map(Vec::from)
     .into();
+    inputs.push("/".repeat(255).into());
     fuzz("names", &inputs);
 }
 
