@@ -68,6 +68,19 @@ proptest! {
     }
 
     #[test]
+    fn a_reply_without_its_envelope_is_what_stands_in_it(message in strategies::server_message()) {
+        if let ServerMessage::Reply { id, reply } = &message {
+            let mut inner = format!("{{\"id\":{id},\"").into_bytes();
+            let whole = json_server(&message);
+            let name = whole[inner.len()..].split(|&byte| byte == b'"').next().unwrap();
+            inner.extend_from_slice(&[name, b"\":"].concat());
+            json::encode_reply(reply, &mut inner);
+            inner.push(b'}');
+            prop_assert_eq!(inner, whole);
+        }
+    }
+
+    #[test]
     fn batches_read_back_in_both_encodings(
         messages in prop::collection::vec(strategies::client_message(), 0..8),
     ) {
