@@ -150,3 +150,21 @@ fn payloads_share_the_buffer_they_came_in() {
     let Live::Publication { publication, .. } = Live::decode(encoded.clone()).unwrap() else { panic!() };
     assert!(range.contains(&publication.data.bytes().as_ptr()));
 }
+
+#[test]
+fn sizes_that_the_decision_record_states() {
+    use skywave_protocol::{ChannelName, Epoch, MessageId, Payload, Publication, Push, UserId};
+    let publication = Publication {
+        offset: 123_456,
+        id: Some(MessageId::parse("01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap()),
+        from: Some(UserId::parse("anna-1").unwrap()),
+        time_ms: 1_790_000_000_000,
+        data: Payload::from_json(br#"{"text":"12345678901234567890"}"#).unwrap(),
+    };
+    let push = ServerMessage::Push(Push::Publication {
+        channel: ChannelName::parse("chat:room-1").unwrap(),
+        epoch: Some(Epoch::parse("abcdefgh").unwrap()),
+        publication: publication.into(),
+    });
+    assert_eq!((binary_server(&push).len(), json_server(&push).len()), (99, 178));
+}
