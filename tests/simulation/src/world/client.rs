@@ -11,7 +11,7 @@ use skywave_protocol::{
 
 use super::edge::token;
 use super::link::Frame;
-use super::{Event, HEAL_AT, PUBLISH_UNTIL, Time, Up, World};
+use super::{Event, HEAL_AT, Time, Up, World};
 use crate::history::{Channel, ConnectionId, Fact, PublishId};
 
 const TICK: Time = 60;
@@ -180,11 +180,12 @@ impl World {
     }
 
     fn client_new_publication(&mut self, client: usize) {
-        let last_words = self.healed && !self.clients[client].last_words;
+        let goes_on = self.publish_until > HEAL_AT;
+        let last_words = goes_on && self.healed && !self.clients[client].last_words;
         let chance = self.clients[client].publishes;
         let now = self.now;
         let busy = self.clients[client].pending.len() >= 10;
-        if !last_words && (now > PUBLISH_UNTIL || busy || !self.random.chance(chance)) {
+        if !last_words && (now > self.publish_until || busy || !self.random.chance(chance)) {
             return;
         }
         let channel = match self.random.chance(300) {

@@ -27,6 +27,8 @@ pub(super) struct Core {
     pub(super) owned: BTreeMap<u32, Owner>,
     /// Partitions whose persister is running.
     persisting: BTreeSet<u32>,
+    /// Crashes as soon as it has sequenced something, and stays down for so long.
+    pub(super) doomed: Option<Time>,
 }
 
 /// A partition this core believes to own.
@@ -56,6 +58,11 @@ impl Core {
         self.deferred.clear();
         self.owned.clear();
         self.persisting.clear();
+        self.doomed = None;
+    }
+
+    pub(super) fn has_unpersisted(&self) -> bool {
+        self.owned.values().any(|owner| !owner.tail.is_empty())
     }
 }
 
@@ -193,6 +200,13 @@ impl World {
             }
             news.push((record.clone(), sequenced));
         }
+        let doomed = if news.is_empty() { None } else { self.cores[core].doomed };
+        if let Some(for_) = doomed
+            && self.random.chance(500)
+        {
+            // Before anybody hears of it.
+            return self.crash_core(core, for_);
+        }
         for (record, sequenced) in news {
             let offset = sequenced.offset();
             let duplicate = matches!(sequenced, Sequenced::Duplicate { .. });
@@ -207,6 +221,9 @@ impl World {
                 let position = Position { epoch: epoch(), offset };
                 self.core_reply(core, &reply, Ok(CoreAnswer::Published { position, duplicate }));
             }
+        }
+        if let Some(for_) = doomed {
+            self.crash_core(core, for_);
         }
     }
 
@@ -310,6 +327,10 @@ impl World {
         self.log.append(partition, record);
         if self.sabotaged(Sabotage::AckBeforeDurable) {
             self.wake_owners(partition);
+        }
+        if let Some(doom) = self.log.doomed.take() {
+            self.log.sync_at = Some(Time::MAX);
+            return self.after(5, Event::Fault(doom));
         }
         if self.log.sync_at.is_none() {
             let slow = self.random.chance(30);

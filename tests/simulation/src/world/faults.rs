@@ -7,23 +7,78 @@ use skywave_protocol::ErrorCode;
 /// One fault; durations are in milliseconds.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    BusLossy { for_: Time },
+    BusLossy {
+        for_: Time,
+    },
     BusCalm,
-    Cut { from: Node, to: Node, both: bool, for_: Time },
-    Mend { from: Node, to: Node },
-    EdgeCrash { edge: usize, for_: Time },
-    EdgePause { edge: usize, for_: Time },
-    EdgeInterestLost { edge: usize },
-    EdgeDrain { edge: usize },
-    CoreCrash { core: usize, for_: Time },
-    CorePause { core: usize, for_: Time },
-    LogCrash { for_: Time },
+    Cut {
+        from: Node,
+        to: Node,
+        both: bool,
+        for_: Time,
+    },
+    Mend {
+        from: Node,
+        to: Node,
+    },
+    EdgeCrash {
+        edge: usize,
+        for_: Time,
+    },
+    EdgePause {
+        edge: usize,
+        for_: Time,
+    },
+    EdgeInterestLost {
+        edge: usize,
+    },
+    EdgeDrain {
+        edge: usize,
+    },
+    CoreCrash {
+        core: usize,
+        for_: Time,
+    },
+    /// As soon as it has sequenced something that is not persisted.
+    CoreCrashInPublish {
+        core: usize,
+        for_: Time,
+    },
+    CorePause {
+        core: usize,
+        for_: Time,
+    },
+    LogCrash {
+        for_: Time,
+    },
+    /// As soon as a record is buffered and not synced.
+    LogCrashBeforeSync {
+        for_: Time,
+    },
+    /// The same, and every core goes down with it.
+    PowerCut {
+        for_: Time,
+    },
+    PowerGone {
+        for_: Time,
+    },
     LogStart,
-    StoreDown { for_: Time },
+    StoreDown {
+        for_: Time,
+    },
     StoreUp,
-    Zombie { partition: u32, for_: Time },
-    ClientPause { client: usize, for_: Time },
-    ConnectionCut { client: usize, noticed: bool },
+    Zombie {
+        partition: u32,
+        for_: Time,
+    },
+    ClientPause {
+        client: usize,
+        for_: Time,
+    },
+    ConnectionCut {
+        client: usize,
+        noticed: bool,
+    },
 }
 
 /// Every kind of fault, by the name it is counted under. A batch of seeds must have seen each.
@@ -41,6 +96,7 @@ pub const FAULTS: &[&str] = &[
     "cores crashed in mid-publish",
     "logs crashed",
     "records lost before their sync",
+    "power cuts",
     "stores down",
     "partitions with two owners",
     "commits refused to a zombie",
@@ -89,9 +145,12 @@ impl World {
             4 => Fault::EdgePause { edge, for_ },
             5 => Fault::EdgeInterestLost { edge },
             6 if self.random.chance(400) => Fault::EdgeDrain { edge },
-            6 | 7 => Fault::CoreCrash { core, for_ },
+            6 => Fault::CoreCrash { core, for_ },
+            7 => Fault::CoreCrashInPublish { core, for_ },
             8 => Fault::CorePause { core, for_ },
-            9 => Fault::LogCrash { for_: for_ / 2 },
+            9 if self.random.chance(300) => Fault::LogCrash { for_: for_ / 2 },
+            9 if self.random.chance(500) => Fault::LogCrashBeforeSync { for_: for_ / 2 },
+            9 => Fault::PowerCut { for_: for_ / 2 },
             10 => Fault::StoreDown { for_ },
             11 => Fault::Zombie { partition: self.random.below(super::PARTITIONS as usize) as u32, for_ },
             12 | 13 => Fault::ClientPause { client, for_: for_ * 2 },
@@ -142,6 +201,16 @@ impl World {
                 }
             }
             Fault::CoreCrash { core, for_ } => self.crash_core(core, for_),
+            Fault::CoreCrashInPublish { core, for_ } => self.cores[core].doomed = Some(for_),
+            Fault::LogCrashBeforeSync { for_ } => self.log.doomed = Some(Fault::LogCrash { for_ }),
+            Fault::PowerCut { for_ } => self.log.doomed = Some(Fault::PowerGone { for_ }),
+            Fault::PowerGone { for_ } => {
+                self.tally.count("power cuts");
+                self.crash_log(for_);
+                for core in 0..self.cores.len() {
+                    self.crash_core(core, for_);
+                }
+            }
             Fault::CorePause { core, for_ } => {
                 if !self.cores[core].down && !self.cores[core].paused {
                     self.tally.count("cores paused");
@@ -209,12 +278,12 @@ impl World {
         self.after(for_, Event::Edge(edge, incarnation, EdgeStep::Start));
     }
 
-    fn crash_core(&mut self, core: usize, for_: Time) {
+    pub(super) fn crash_core(&mut self, core: usize, for_: Time) {
         if self.cores[core].down {
             return;
         }
         self.tally.count("cores crashed");
-        if self.log.sync_at.is_some() || !self.cores[core].owned.is_empty() {
+        if self.cores[core].has_unpersisted() {
             self.tally.count("cores crashed in mid-publish");
         }
         self.record(Fact::Broken);
@@ -258,8 +327,13 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.healed = true;
         self.network.calm();
+        self.log.doomed = None;
+        self.cores.iter_mut().for_each(|core| core.doomed = None);
         self.store.up = true;
         self.log.up = true;
+        self.log.sync_at = Some(self.now + 1);
+        let incarnation = self.log.incarnation;
+        self.after(1, Event::LogSync(incarnation));
         for edge in 0..self.edges.len() {
             let incarnation = self.edges[edge].incarnation;
             self.edges[edge].draining = false;

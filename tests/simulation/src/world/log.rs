@@ -2,7 +2,7 @@
 
 use skywave_protocol::inner::LogRecord;
 
-use super::Time;
+use super::{Fault, Time};
 
 #[derive(Debug, Default)]
 pub(super) struct Partition {
@@ -17,12 +17,14 @@ pub(super) struct Log {
     pub(super) up: bool,
     pub(super) incarnation: u32,
     pub(super) sync_at: Option<Time>,
+    /// What happens as soon as a record is buffered.
+    pub(super) doomed: Option<Fault>,
 }
 
 impl Log {
     pub(super) fn new(partitions: u32) -> Self {
         let partitions = (0..partitions).map(|_| Partition::default()).collect();
-        Self { partitions, up: true, incarnation: 0, sync_at: None }
+        Self { partitions, up: true, incarnation: 0, sync_at: None, doomed: None }
     }
 
     pub(super) fn append(&mut self, partition: u32, record: LogRecord) {

@@ -41,8 +41,8 @@ const PARTITIONS: u32 = 2;
 /// Faults happen between these times …
 const FAULTS_FROM: Time = 500;
 const HEAL_AT: Time = 8_000;
-/// … clients go on publishing for a while …
-const PUBLISH_UNTIL: Time = 9_500;
+/// … clients go on publishing for a while, or have fallen silent before …
+const PUBLISH_UNTIL: [Time; 2] = [9_500, 7_000];
 /// … and then everything comes to rest: long enough for every lease, linger, backoff and ping to have run out.
 const END_AT: Time = 20_000;
 
@@ -189,6 +189,7 @@ pub struct World {
     last_connection: ConnectionId,
     channels: Vec<ChannelSpec>,
     outbox_limit: usize,
+    publish_until: Time,
     healed: bool,
 }
 
@@ -219,6 +220,7 @@ impl World {
         });
         let retention = if random.chance(250) { random.between(3, 25) as usize } else { usize::MAX };
         let outbox_limit = 4_000;
+        let publish_until = PUBLISH_UNTIL[random.below(2)];
         let history = History {
             durable: channels.iter().map(|channel| channel.durable).collect(),
             outbox_limit,
@@ -243,6 +245,7 @@ impl World {
             last_connection: 0,
             channels: channels.into(),
             outbox_limit,
+            publish_until,
             healed: false,
             random,
         }
