@@ -3,6 +3,8 @@
 
 pub mod client;
 pub mod core;
+pub mod http;
+pub mod token;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,6 +40,22 @@ impl TestEdge {
     }
 
     pub async fn with_auth(auth: AuthConfig, change: impl FnOnce(&mut EdgeConfig)) -> Self {
+        Self::with_everything(auth, change, |_| {}).await
+    }
+
+    pub async fn with_ports(
+        change: impl FnOnce(&mut EdgeConfig),
+        change_ports: impl FnOnce(&mut EdgePorts),
+    ) -> Self {
+        let auth = AuthConfig { anonymous: true, ..AuthConfig::default() };
+        Self::with_everything(auth, change, change_ports).await
+    }
+
+    pub async fn with_everything(
+        auth: AuthConfig,
+        change: impl FnOnce(&mut EdgeConfig),
+        change_ports: impl FnOnce(&mut EdgePorts),
+    ) -> Self {
         let node = NodeId::parse("test").unwrap();
         let mut config = EdgeConfig::new(node, SocketAddr::from(([127, 0, 0, 1], 0)));
         config.workers = 2;
@@ -55,7 +73,7 @@ impl TestEdge {
         let state = Arc::new(MemoryState::default());
         let registry = Arc::new(Mutex::new(Registry::default()));
         let core = FakeCore::start(&bus).await;
-        let ports = EdgePorts {
+        let mut ports = EdgePorts {
             bus: Arc::new(bus.clone()),
             auth: Arc::new(Authenticator::new(&auth, state.clone()).unwrap()),
             state,
@@ -65,6 +83,7 @@ impl TestEdge {
             page: Default::default(),
             health: Arc::new(Vec::new),
         };
+        change_ports(&mut ports);
         let (trigger, shutdown) = skywave_runtime::shutdown::channel();
         let handle = Edge::start(config, ports, shutdown).await.unwrap();
         Self { handle, core, bus, registry, shutdown: trigger }
