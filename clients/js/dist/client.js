@@ -99,19 +99,9 @@ export class Skywave extends Emitter {
         this.#setState('connecting');
         this.#open();
     }
-    /** Disconnects until `connect()` is called; subscriptions keep their position, publications wait. */
-    disconnect() {
-        this.#stop({ code: CloseCode.normal, reason: 'disconnected by the application' });
-    }
-    /** Disconnects for good: what waits for an answer is rejected. */
+    /** Disconnects for good: publications without an acknowledgement are rejected, subscriptions wait for `connect()`. */
     close() {
-        const reason = 'closed by the application';
-        this.#stop({ code: CloseCode.normal, reason });
-        this.#abandon(reason);
-    }
-    /** A new message id (a ULID), to know a publication by before it is published. */
-    newId() {
-        return this.#ids.next();
+        this.#stop({ code: CloseCode.normal, reason: 'closed by the application' });
     }
     /**
      * Subscribes to a channel; the same object for the same channel. Options count the first time, except that
@@ -139,7 +129,7 @@ export class Skywave extends Emitter {
      * whether it may have been published all the same.
      */
     publish(channel, data, options = {}) {
-        const id = options.id ?? this.newId();
+        const id = options.id ?? this.#ids.next();
         const limit = this.#active?.messageBytes ?? Infinity;
         return this.#outbox.publish(channel, id, data, limit, options.timeoutMs);
     }
@@ -288,13 +278,10 @@ export class Skywave extends Emitter {
     #judge(advice, loss) {
         const giveUp = advice === 'no' || (advice === 'with_new_token' && !this.#credentials.refused());
         // While the old connection of a move still serves, a refused new one ends nothing.
-        if (giveUp && this.#active === undefined) {
+        if (giveUp && this.#active === undefined)
             this.#stop(loss);
-            this.#abandon(loss.reason);
-        }
-        else {
+        else
             this.#again(loss);
-        }
     }
     /** Tries again after a backoff. */
     #again(cause) {
@@ -319,11 +306,8 @@ export class Skywave extends Emitter {
         if (active !== undefined)
             this.#detach(active);
         this.#setState('disconnected', cause);
-    }
-    /** Nobody will answer any more. */
-    #abandon(reason) {
-        this.#outbox.abandon(reason);
-        this.#queries.abandon(reason);
+        this.#outbox.abandon(cause.reason);
+        this.#queries.abandon(cause.reason);
     }
     #detach(connection) {
         this.#outbox.detach();

@@ -95,8 +95,9 @@ export interface Pushes {
     leave: Member & {
         readonly channel: string;
     };
-    unsubscribed: WireError & {
+    unsubscribed: {
         readonly channel: string;
+        readonly error: WireError;
     };
     move: {
         readonly target?: string;
@@ -172,4 +173,3 @@ export declare function encodeData(data: unknown): {
     data64: string;
 };
 export declare function decodeData(publication: Pick<WirePublication, 'data' | 'data64'>): unknown;
-export declare function fromBase64(text: string): Uint8Array;

@@ -21,7 +21,6 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use skywave_protocol::{ChannelName, CloseCode};
 
-pub(crate) mod sse;
 pub mod websocket;
 
 /// Which transport a connection came by; a label of metrics and logs.

@@ -4,22 +4,13 @@
  * A message is one line of JSON on a stream, or one datagram.
  */
 import { CloseCode } from '../codes.js';
-import { fromBase64 } from '../protocol.js';
 import { readLines } from './lines.js';
-export function openWebTransport(Implementation, find) {
+export function openWebTransport(Implementation, hashes) {
     return (base, events) => {
         const link = new Link(events);
-        void link.run(Implementation, find, base);
+        void link.run(Implementation, base, hashes);
         return link;
     };
-}
-/** Asks the node itself over HTTP. */
-export async function askForWebTransport(base) {
-    const response = await fetch(`${base}/v1/webtransport/certificate`, { cache: 'no-store' });
-    if (!response.ok)
-        throw new Error(`no WebTransport here: the server answered ${response.status}`);
-    const { url, hashes } = (await response.json());
-    return { url, certificateHashes: hashes.map(({ value }) => fromBase64(value)) };
 }
 class Link {
     events;
@@ -36,13 +27,13 @@ class Link {
     get backlog() {
         return this.#unsent;
     }
-    async run(Implementation, find, base) {
+    async run(Implementation, base, hashes) {
         try {
-            const { url, certificateHashes } = await find(base);
+            const accepted = await hashes(base);
             if (this.#ended)
                 return;
-            const session = new Implementation(url, {
-                serverCertificateHashes: certificateHashes.map((value) => ({ algorithm: 'sha-256', value: value })),
+            const session = new Implementation(`${base.replace(/^http:/, 'https:')}/v1/wt`, {
+                serverCertificateHashes: accepted.map((value) => ({ algorithm: 'sha-256', value: value })),
             });
             this.#session = session;
             session.closed.then(({ closeCode, reason }) => this.#lose({ code: closeCode || CloseCode.abnormal, reason: reason ?? '' }), (error) => this.#lose({ code: CloseCode.abnormal, reason: text(error) }));

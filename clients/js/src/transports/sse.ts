@@ -7,9 +7,6 @@ import { CloseCode } from '../codes.js';
 import { readLines } from './lines.js';
 import type { OpenTransport, Transport, TransportEnd, TransportEvents } from './transport.js';
 
-/** The header that ties a POST to its event stream. */
-const SESSION = 'skywave-session';
-
 export function openSse(fetch: typeof globalThis.fetch): OpenTransport {
   return (base, events) => {
     const link = new Link(fetch, `${base}/v1/sse`, events);
@@ -21,8 +18,7 @@ export function openSse(fetch: typeof globalThis.fetch): OpenTransport {
 class Link implements Transport {
   readonly name = 'sse';
   readonly #abort = new AbortController();
-  /** Shown with every POST; in the stream's first event. */
-  #session = '';
+  #session: string | undefined;
   #event = '';
   #unsent: string[] = [];
   #backlog = 0;
@@ -93,9 +89,9 @@ class Link implements Transport {
     try {
       while (this.#unsent.length > 0 && !this.#ended) {
         const body = this.#unsent.shift() as string;
-        const response = await this.fetch(this.url, {
+        const response = await this.fetch(`${this.url}?session=${encodeURIComponent(this.#session ?? '')}`, {
           method: 'POST',
-          headers: { 'content-type': 'application/x-ndjson', [SESSION]: this.#session },
+          headers: { 'content-type': 'application/json' },
           body,
           signal: this.#abort.signal,
         });

@@ -9,6 +9,7 @@
 //! Owns: layering, sources, error texts. Never: knows a single key. The keys are the fields of the type.
 
 mod assignments;
+mod defaults;
 mod environment;
 mod error;
 mod file;
@@ -31,7 +32,8 @@ pub use tree::Source;
 
 use tree::Node;
 
-/// Where settings come from, weakest first. Defaults are the type's own.
+/// Where settings come from, weakest first. Below them lie the values of the type's `Default`, key by key: a table that maps
+/// names to options keeps its built-in entries unless a layer changes them.
 #[derive(Debug, Default, Clone)]
 pub struct Sources {
     pub file: Option<PathBuf>,
@@ -71,7 +73,7 @@ pub fn load<T>(sources: &Sources) -> Result<Loaded<T>, ConfigError>
 where
     T: DeserializeOwned + Serialize + Default,
 {
-    let mut tree = Node::empty_table();
+    let mut tree = defaults::layer(&T::default());
     if let Some(path) = &sources.file {
         tree.merge(file::read(path)?);
     }

@@ -343,11 +343,10 @@ impl<'de> de::MapAccess<'de> for Entries<'_> {
             return Err(de::Error::custom("a value was asked for before its key"));
         };
         let path = self.above.below(key);
-        seed.deserialize(Reader { node, path: path.clone(), secret: self.above.secret }).map_err(|error| {
-            match error.0.source {
-                Some(_) => error,
-                None => ReadError(ConfigError::at(node.source.clone(), &path, error.0.problem)),
-            }
+        let secret = self.above.secret || secret::is_secret(key);
+        seed.deserialize(Reader { node, path: path.clone(), secret }).map_err(|error| match error.0.source {
+            Some(_) => error,
+            None => ReadError(ConfigError::at(node.source.clone(), &path, error.0.problem)),
         })
     }
 }

@@ -10,7 +10,12 @@ pub struct Secret(String);
 
 /// The name under which the reader recognises a secret, so that error messages do not quote it.
 pub(super) const NAME: &str = "Secret";
-const REDACTED: &str = "<redacted>";
+pub(super) const REDACTED: &str = "<redacted>";
+
+/// Keys whose values are secrets whatever their type: a second line of defence for messages and for what is shown.
+pub(super) fn is_secret(key: &str) -> bool {
+    matches!(key, "secret" | "password" | "token" | "private_key")
+}
 
 impl Secret {
     pub fn new(text: impl Into<String>) -> Self {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::secret;
 use super::tree::Node;
 
 pub(super) fn render<T: Serialize>(config: &T, tree: &Node) -> String {
@@ -23,7 +24,7 @@ fn section(table: &Map<String, Value>, path: &str, tree: &Node, out: &mut String
     for (key, value) in leaves {
         let source =
             tree.at(&below(key)).map_or_else(|| "default".to_owned(), |node| node.source.to_string());
-        match literal(value) {
+        match literal_of(key, value) {
             Some(value) => out.push_str(&format!("{key} = {value}  # {source}\n")),
             None => out.push_str(&format!("# {key} is not set  # {source}\n")),
         }
@@ -32,6 +33,14 @@ fn section(table: &Map<String, Value>, path: &str, tree: &Node, out: &mut String
         if let Value::Object(table) = value {
             section(table, &below(key), tree, out);
         }
+    }
+}
+
+/// TOML for the value of a key, unless it is a secret.
+fn literal_of(key: &str, value: &Value) -> Option<String> {
+    match value {
+        Value::String(_) if secret::is_secret(key) => literal(&Value::String(secret::REDACTED.into())),
+        value => literal(value),
     }
 }
 
@@ -45,7 +54,7 @@ fn literal(value: &Value) -> Option<String> {
         // An object inside a list: an inline table.
         Value::Object(table) => {
             let entries =
-                table.iter().filter_map(|(key, value)| Some(format!("{key} = {}", literal(value)?)));
+                table.iter().filter_map(|(key, value)| Some(format!("{key} = {}", literal_of(key, value)?)));
             Some(format!("{{ {} }}", entries.collect::<Vec<_>>().join(", ")))
         }
         Value::String(text) => Some(toml::Value::String(text.clone()).to_string()),

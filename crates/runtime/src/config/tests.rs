@@ -38,6 +38,13 @@ impl Default for Edge {
 #[serde(deny_unknown_fields, default)]
 struct Auth {
     secret: Option<Secret>,
+    keys: Vec<Key>,
+}
+
+#[derive(Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Key {
+    secret: String,
 }
 
 #[derive(Debug, Serialize, Deserialize, Default, PartialEq)]
@@ -229,6 +236,8 @@ fn secrets_do_not_show_themselves() {
     assert_eq!(loaded.value.auth.secret.as_ref().unwrap().expose(), "hunter2");
     assert!(!format!("{loaded:?}").contains("hunter2"));
     assert!(!loaded.show().contains("hunter2"), "{}", loaded.show());
+    let plain = toml("[auth]\nkeys = [{ secret = \"hunter2\" }]\n").load().unwrap();
+    assert!(plain.show().contains("keys = [{ secret = \"<redacted>\" }]"), "{}", plain.show());
     let wrong = toml("[auth]\nsecret = 4711\n").error();
     assert_eq!(wrong, "skywave.toml:2: auth.secret: expected a string, found something else");
 }

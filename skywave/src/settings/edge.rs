@@ -1,0 +1,145 @@
+//! Settings as the edge takes them: units in the names become durations and rates.
+
+use std::time::Duration;
+
+use skywave_edge::{Compression, EdgeConfig, EdgeLimits, EdgeTiming, ListenerConfig};
+use skywave_engine::Rate;
+use skywave_protocol::NodeId;
+
+use super::{CompressionSettings, DEFAULT_NAMESPACE, LimitSettings, Settings, TimingSettings};
+
+impl Settings {
+    /// The edge's configuration for a process with this id.
+    pub(crate) fn edge(&self, node: NodeId) -> EdgeConfig {
+        let plain = ListenerConfig { address: self.edge.listen, tls: false };
+        let secure = self.edge.tls_listen.map(|address| ListenerConfig { address, tls: true });
+        EdgeConfig {
+            region: self.node.region.clone(),
+            cell: self.node.cell.clone(),
+            workers: self.edge.workers,
+            listeners: [plain].into_iter().chain(secure).collect(),
+            webtransport: self.webtransport_address(),
+            namespaces: self.namespaces_by_prefix(),
+            drain_target: self.edge.drain_target.clone(),
+            limits: self.limits.as_edge(),
+            timing: self.timing.as_edge(),
+            compression: Compression {
+                enabled: self.compression.enabled,
+                threshold: self.compression.threshold_bytes,
+            },
+            ..EdgeConfig::new(node, self.edge.listen)
+        }
+    }
+
+    /// UDP port of the same number as the TLS listener's, or else as the plain one's.
+    pub(crate) fn webtransport_address(&self) -> Option<std::net::SocketAddr> {
+        self.edge.webtransport.then(|| self.edge.tls_listen.unwrap_or(self.edge.listen))
+    }
+
+    /// Namespaces as channel names begin with them: the default one under `""`.
+    pub(crate) fn namespaces_by_prefix(
+        &self,
+    ) -> std::collections::BTreeMap<String, skywave_protocol::NamespaceOptions> {
+        let prefix = |name: &String| if name == DEFAULT_NAMESPACE { String::new() } else { name.clone() };
+        self.namespaces.iter().map(|(name, options)| (prefix(name), options.clone())).collect()
+    }
+}
+
+/// Publishes a second that `dev` lets one connection make: enough for a file to be piped through.
+const DEV_PUBLISHES: u32 = 100_000;
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        let edge = EdgeLimits::default();
+        let per_second = |rate: Option<Rate>| rate.map_or((0, 0), |rate| (rate.per_minute / 60, rate.burst));
+        let (handshakes_per_second, handshake_burst) = per_second(edge.handshakes);
+        let (address_handshakes_per_second, address_handshake_burst) = per_second(edge.address_handshakes);
+        let (requests_per_second, request_burst) = per_second(Some(edge.requests));
+        Self {
+            connections: edge.connections,
+            connections_per_address: edge.connections_per_address,
+            handshakes_per_second,
+            handshake_burst,
+            address_handshakes_per_second,
+            address_handshake_burst,
+            head_bytes: edge.head_bytes,
+            message_bytes: edge.message_bytes,
+            subscriptions: edge.subscriptions,
+            outbox_bytes: edge.outbox_bytes,
+            publishes_per_second: DEV_PUBLISHES,
+            publish_burst: DEV_PUBLISHES,
+            requests_per_second,
+            request_burst,
+            pending_requests: 1_024,
+            core_requests: edge.core_requests,
+            queue: edge.queue,
+        }
+    }
+}
+
+impl LimitSettings {
+    fn as_edge(&self) -> EdgeLimits {
+        let limited = |per_second, burst| (per_second > 0).then(|| Rate::per_second(per_second, burst));
+        EdgeLimits {
+            connections: self.connections,
+            connections_per_address: self.connections_per_address,
+            handshakes: limited(self.handshakes_per_second, self.handshake_burst),
+            address_handshakes: limited(self.address_handshakes_per_second, self.address_handshake_burst),
+            head_bytes: self.head_bytes,
+            message_bytes: self.message_bytes,
+            subscriptions: self.subscriptions,
+            outbox_bytes: self.outbox_bytes,
+            publishes: Rate::per_second(self.publishes_per_second, self.publish_burst),
+            requests: Rate::per_second(self.requests_per_second, self.request_burst),
+            pending_requests: self.pending_requests,
+            core_requests: self.core_requests,
+            queue: self.queue,
+        }
+    }
+}
+
+impl Default for TimingSettings {
+    fn default() -> Self {
+        let edge = EdgeTiming::default();
+        Self {
+            ping_seconds: edge.ping.as_secs(),
+            pong_seconds: edge.pong.as_secs(),
+            head_seconds: edge.head.as_secs(),
+            connect_seconds: edge.connect.as_secs(),
+            close_seconds: edge.close.as_secs(),
+            core_seconds: edge.core.as_secs(),
+            interest_linger_seconds: edge.interest_linger.as_secs(),
+            presence_beat_seconds: edge.presence_beat.as_secs(),
+            presence_lease_seconds: edge.presence_lease.as_secs(),
+            expiry_warning_seconds: edge.expiry_warning.as_secs(),
+            // Somebody at a keyboard waits for it.
+            drain_seconds: 3,
+        }
+    }
+}
+
+impl TimingSettings {
+    fn as_edge(&self) -> EdgeTiming {
+        let seconds = Duration::from_secs;
+        EdgeTiming {
+            ping: seconds(self.ping_seconds),
+            pong: seconds(self.pong_seconds),
+            head: seconds(self.head_seconds),
+            connect: seconds(self.connect_seconds),
+            close: seconds(self.close_seconds),
+            core: seconds(self.core_seconds),
+            interest_linger: seconds(self.interest_linger_seconds),
+            presence_beat: seconds(self.presence_beat_seconds),
+            presence_lease: seconds(self.presence_lease_seconds),
+            expiry_warning: seconds(self.expiry_warning_seconds),
+            drain: seconds(self.drain_seconds),
+        }
+    }
+}
+
+impl Default for CompressionSettings {
+    fn default() -> Self {
+        let edge = Compression::default();
+        Self { enabled: edge.enabled, threshold_bytes: edge.threshold }
+    }
+}
