@@ -1,5 +1,5 @@
 //! The compact binary encoding (`skywave.binary.v1`): the same messages as in JSON, in varints and length-prefixed
-//! bytes (see [`crate::wire`]).
+//! bytes (the primitives are in `wire`).
 //!
 //! On the wire every message is preceded by its length, so that several can share a frame, or follow one another on a
 //! stream. The encoders write that length, the decoders expect exactly one message with it, [`split`] and
