@@ -1,0 +1,103 @@
+// A real `skywave dev` process on a port and a data folder of its own, which can be killed and started again.
+
+import { spawn } from 'node:child_process';
+import { createHmac, randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+
+const BINARY = resolve(process.env.SKYWAVE_BIN ?? join(import.meta.dirname, '../../../target/debug/skywave'));
+const READY_MS = 20_000;
+
+export class Relay {
+  #folder;
+  #port;
+  #process;
+  #said = '';
+  #secret = randomBytes(32).toString('hex');
+
+  /** Starts a relay that ends with the test. */
+  static async start(t) {
+    if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing: build it with \`cargo build\`, or name it in SKYWAVE_BIN`);
+    const relay = new Relay();
+    relay.#folder = await mkdtemp(join(tmpdir(), 'skywave-browser-'));
+    relay.#port = await freePort();
+    const keys = `[auth]\nanonymous = true\n\n[[auth.keys]]\nalgorithm = "HS256"\nsecret = "${relay.#secret}"\n`;
+    await writeFile(join(relay.#folder, 'skywave.toml'), keys);
+    t.after(async () => {
+      await relay.kill();
+      await rm(relay.#folder, { recursive: true, force: true });
+    });
+    await relay.restart();
+    return relay;
+  }
+
+  get url() {
+    return `http://127.0.0.1:${this.#port}`;
+  }
+
+  /** Starts it (again): same port, same data. */
+  async restart() {
+    const data = join(this.#folder, 'data');
+    const child = spawn(
+      BINARY,
+      ['dev', '--config', join(this.#folder, 'skywave.toml'), '--listen', `127.0.0.1:${this.#port}`, '--data', data],
+      { stdio: ['ignore', 'pipe', 'pipe'] },
+    );
+    this.#process = child;
+    for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (this.#said = (this.#said + text).slice(-20_000)));
+    const until = Date.now() + READY_MS;
+    while (!(await this.#ready())) {
+      if (child.exitCode !== null || Date.now() > until) throw new Error(`the relay did not become ready:\n${this.#said}`);
+      await delay(20);
+    }
+  }
+
+  /** Ends it as a power cut would. */
+  async kill() {
+    const child = this.#process;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+  }
+
+  /** A token for `user` that lives for an hour. */
+  token(user) {
+    const part = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+    const body = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ sub: user, exp: Math.floor(Date.now() / 1000) + 3600 })}`;
+    return `${body}.${createHmac('sha256', this.#secret).update(body).digest('base64url')}`;
+  }
+
+  /** Publishes from outside any browser. */
+  async publish(channel, data) {
+    const response = await fetch(`${this.url}/v1/publish`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ channel, data }),
+    });
+    if (!response.ok) throw new Error(`publish: ${response.status} ${await response.text()}`);
+    return response.json();
+  }
+
+  async #ready() {
+    try {
+      return (await fetch(`${this.url}/health/ready`)).ok;
+    } catch {
+      return false;
+    }
+  }
+}
+
+/** A port that is free for TCP now, and most likely for UDP. */
+async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address();
+  server.close();
+  await once(server, 'close');
+  return port;
+}
