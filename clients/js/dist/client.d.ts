@@ -71,8 +71,12 @@ export declare class Skywave extends Emitter<ClientEvents> {
     get pending(): number;
     /** Starts connecting, also after `close()` or after the client gave up. */
     connect(): void;
-    /** Disconnects for good: publications without an acknowledgement are rejected, subscriptions wait for `connect()`. */
+    /** Disconnects until `connect()` is called; subscriptions keep their position, publications wait. */
+    disconnect(): void;
+    /** Disconnects for good: what waits for an answer is rejected. */
     close(): void;
+    /** A new message id (a ULID), to know a publication by before it is published. */
+    newId(): string;
     /**
      * Subscribes to a channel; the same object for the same channel. Options count the first time, except that
      * `presence: true` may be added later.

@@ -99,9 +99,19 @@ export class Skywave extends Emitter {
         this.#setState('connecting');
         this.#open();
     }
-    /** Disconnects for good: publications without an acknowledgement are rejected, subscriptions wait for `connect()`. */
+    /** Disconnects until `connect()` is called; subscriptions keep their position, publications wait. */
+    disconnect() {
+        this.#stop({ code: CloseCode.normal, reason: 'disconnected by the application' });
+    }
+    /** Disconnects for good: what waits for an answer is rejected. */
     close() {
-        this.#stop({ code: CloseCode.normal, reason: 'closed by the application' });
+        const reason = 'closed by the application';
+        this.#stop({ code: CloseCode.normal, reason });
+        this.#abandon(reason);
+    }
+    /** A new message id (a ULID), to know a publication by before it is published. */
+    newId() {
+        return this.#ids.next();
     }
     /**
      * Subscribes to a channel; the same object for the same channel. Options count the first time, except that
@@ -129,7 +139,7 @@ export class Skywave extends Emitter {
      * whether it may have been published all the same.
      */
     publish(channel, data, options = {}) {
-        const id = options.id ?? this.#ids.next();
+        const id = options.id ?? this.newId();
         const limit = this.#active?.messageBytes ?? Infinity;
         return this.#outbox.publish(channel, id, data, limit, options.timeoutMs);
     }
@@ -278,10 +288,13 @@ export class Skywave extends Emitter {
     #judge(advice, loss) {
         const giveUp = advice === 'no' || (advice === 'with_new_token' && !this.#credentials.refused());
         // While the old connection of a move still serves, a refused new one ends nothing.
-        if (giveUp && this.#active === undefined)
+        if (giveUp && this.#active === undefined) {
             this.#stop(loss);
-        else
+            this.#abandon(loss.reason);
+        }
+        else {
             this.#again(loss);
+        }
     }
     /** Tries again after a backoff. */
     #again(cause) {
@@ -306,8 +319,11 @@ export class Skywave extends Emitter {
         if (active !== undefined)
             this.#detach(active);
         this.#setState('disconnected', cause);
-        this.#outbox.abandon(cause.reason);
-        this.#queries.abandon(cause.reason);
+    }
+    /** Nobody will answer any more. */
+    #abandon(reason) {
+        this.#outbox.abandon(reason);
+        this.#queries.abandon(reason);
     }
     #detach(connection) {
         this.#outbox.detach();

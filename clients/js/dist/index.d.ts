@@ -15,4 +15,4 @@ export type { Gap, Publication, PublishOptions, Recovered, Subscribed, Subscribe
 export type { TextStore } from './transports/negotiate.js';
 export type { Transport, TransportEnd, TransportEvents, TransportName } from './transports/transport.js';
 export type { WebSocketConstructor, WebSocketLike } from './transports/websocket.js';
-export type { CertificateHash } from './transports/webtransport.js';
+export type { FindWebTransport, WebTransportAddress } from './transports/webtransport.js';

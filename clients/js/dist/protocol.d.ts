@@ -95,9 +95,8 @@ export interface Pushes {
     leave: Member & {
         readonly channel: string;
     };
-    unsubscribed: {
+    unsubscribed: WireError & {
         readonly channel: string;
-        readonly error: WireError;
     };
     move: {
         readonly target?: string;
@@ -173,3 +172,4 @@ export declare function encodeData(data: unknown): {
     data64: string;
 };
 export declare function decodeData(publication: Pick<WirePublication, 'data' | 'data64'>): unknown;
+export declare function fromBase64(text: string): Uint8Array;

@@ -31,6 +31,6 @@ function toBase64(bytes) {
         text += String.fromCharCode(byte);
     return btoa(text);
 }
-function fromBase64(text) {
+export function fromBase64(text) {
     return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }

@@ -249,7 +249,7 @@ export class Subscription extends Emitter {
         this.host.positions?.save(this.channel, position);
         this.emit('position', position);
     }
-    #revoked({ error }) {
+    #revoked(error) {
         const connection = this.#serving;
         this.#serving = undefined;
         this.#asking = connection;

@@ -156,9 +156,21 @@ export class Skywave extends Emitter<ClientEvents> {
     this.#open();
   }
 
-  /** Disconnects for good: publications without an acknowledgement are rejected, subscriptions wait for `connect()`. */
+  /** Disconnects until `connect()` is called; subscriptions keep their position, publications wait. */
+  disconnect(): void {
+    this.#stop({ code: CloseCode.normal, reason: 'disconnected by the application' });
+  }
+
+  /** Disconnects for good: what waits for an answer is rejected. */
   close(): void {
-    this.#stop({ code: CloseCode.normal, reason: 'closed by the application' });
+    const reason = 'closed by the application';
+    this.#stop({ code: CloseCode.normal, reason });
+    this.#abandon(reason);
+  }
+
+  /** A new message id (a ULID), to know a publication by before it is published. */
+  newId(): string {
+    return this.#ids.next();
   }
 
   /**
@@ -186,7 +198,7 @@ export class Skywave extends Emitter<ClientEvents> {
    * whether it may have been published all the same.
    */
   publish(channel: string, data: unknown, options: PublishOptions = {}): Promise<Published> {
-    const id = options.id ?? this.#ids.next();
+    const id = options.id ?? this.newId();
     const limit = this.#active?.messageBytes ?? Infinity;
     return this.#outbox.publish(channel, id, data, limit, options.timeoutMs);
   }
@@ -336,8 +348,12 @@ export class Skywave extends Emitter<ClientEvents> {
   #judge(advice: ReturnType<typeof reconnectAfter>, loss: Loss): void {
     const giveUp = advice === 'no' || (advice === 'with_new_token' && !this.#credentials.refused());
     // While the old connection of a move still serves, a refused new one ends nothing.
-    if (giveUp && this.#active === undefined) this.#stop(loss);
-    else this.#again(loss);
+    if (giveUp && this.#active === undefined) {
+      this.#stop(loss);
+      this.#abandon(loss.reason);
+    } else {
+      this.#again(loss);
+    }
   }
 
   /** Tries again after a backoff. */
@@ -360,8 +376,12 @@ export class Skywave extends Emitter<ClientEvents> {
     active?.close(CloseCode.normal, '');
     if (active !== undefined) this.#detach(active);
     this.#setState('disconnected', cause);
-    this.#outbox.abandon(cause.reason);
-    this.#queries.abandon(cause.reason);
+  }
+
+  /** Nobody will answer any more. */
+  #abandon(reason: string): void {
+    this.#outbox.abandon(reason);
+    this.#queries.abandon(reason);
   }
 
   #detach(connection: Connection): void {

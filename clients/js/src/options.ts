@@ -8,7 +8,7 @@ import type { PositionStore } from './positions.js';
 import type { TextStore } from './transports/negotiate.js';
 import type { TransportName, TransportTable } from './transports/transport.js';
 import type { WebSocketConstructor } from './transports/websocket.js';
-import type { CertificateHash } from './transports/webtransport.js';
+import type { FindWebTransport } from './transports/webtransport.js';
 
 export interface SkywaveOptions {
   /** Where the server is: `https://relay.example.com` (also `http:`, `ws:`, `wss:`). In a page, its own origin by default. */
@@ -41,8 +41,8 @@ export interface SkywaveOptions {
   outbox?: Partial<OutboxLimits>;
   /** For environments without a global `WebSocket` (Node before 22). */
   WebSocket?: WebSocketConstructor;
-  /** Hashes of the certificate WebTransport shall accept; asked before every attempt. By default the server is asked. */
-  certificateHashes?: () => Promise<readonly CertificateHash[]> | readonly CertificateHash[];
+  /** Where WebTransport is served, asked before every attempt. By default the server at `url` is asked. */
+  webTransport?: FindWebTransport;
   /** Tests only: other transports. */
   openers?: TransportTable;
   /** Tests only: other time, randomness and page events. */

@@ -93,7 +93,7 @@ export interface Pushes {
   gap: WireGap & { readonly channel: string; readonly epoch: string };
   join: Member & { readonly channel: string };
   leave: Member & { readonly channel: string };
-  unsubscribed: { readonly channel: string; readonly error: WireError };
+  unsubscribed: WireError & { readonly channel: string };
   move: { readonly target?: string; readonly within_ms: number };
   expiring: { readonly seconds: number };
   close: { readonly code: number; readonly reason: string };
@@ -153,6 +153,6 @@ function toBase64(bytes: Uint8Array): string {
   return btoa(text);
 }
 
-function fromBase64(text: string): Uint8Array {
+export function fromBase64(text: string): Uint8Array {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }

@@ -342,7 +342,7 @@ export class Subscription<Data = unknown> extends Emitter<SubscriptionEvents<Dat
     this.emit('position', position);
   }
 
-  #revoked({ error }: Pushes['unsubscribed']): void {
+  #revoked(error: Pushes['unsubscribed']): void {
     const connection = this.#serving;
     this.#serving = undefined;
     this.#asking = connection;

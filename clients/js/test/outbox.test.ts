@@ -169,3 +169,21 @@ test('a token refused for a publication is replaced once', async () => {
   await link.answer(server.env, 'publish', ack(1));
   await published;
 });
+
+test('a pause rejects nothing: what waits is sent when the application connects again', async () => {
+  const server = new ScriptedServer();
+  const { client, link } = await server.connected();
+  const results = [client.publish('chat:1', 'a')];
+  await link.expect(server.env, 'publish');
+  client.disconnect();
+  assert.equal(client.state, 'disconnected');
+  results.push(client.publish('chat:1', 'b'));
+  await server.env.advance(60_000);
+  client.connect();
+  const next = await server.link(2);
+  await next.greet(server.env);
+  assert.deepEqual(data(next), ['a', 'b']);
+  await next.answer(server.env, 'publish', ack(1));
+  await next.answer(server.env, 'publish', ack(2));
+  await Promise.all(results);
+});

@@ -70,7 +70,7 @@ test('the server may end a subscription', async () => {
   const channel = client.subscribe('chat:1');
   const log = record(channel, 'unsubscribed');
   await link.answer(server.env, 'subscribe', stood);
-  link.say({ unsubscribed: { channel: 'chat:1', error: { code: 'forbidden', message: 'not any more' } } });
+  link.say({ unsubscribed: { channel: 'chat:1', code: 'forbidden', message: 'not any more' } });
   assert.equal(log[0]?.event.error.code, 'forbidden');
 });
 

@@ -4,6 +4,8 @@
  */
 import { CloseCode } from '../codes.js';
 import { readLines } from './lines.js';
+/** The header that ties a POST to its event stream. */
+const SESSION = 'skywave-session';
 export function openSse(fetch) {
     return (base, events) => {
         const link = new Link(fetch, `${base}/v1/sse`, events);
@@ -17,7 +19,8 @@ class Link {
     events;
     name = 'sse';
     #abort = new AbortController();
-    #session;
+    /** Shown with every POST; in the stream's first event. */
+    #session = '';
     #event = '';
     #unsent = [];
     #backlog = 0;
@@ -88,9 +91,9 @@ class Link {
         try {
             while (this.#unsent.length > 0 && !this.#ended) {
                 const body = this.#unsent.shift();
-                const response = await this.fetch(`${this.url}?session=${encodeURIComponent(this.#session ?? '')}`, {
+                const response = await this.fetch(this.url, {
                     method: 'POST',
-                    headers: { 'content-type': 'application/json' },
+                    headers: { 'content-type': 'application/x-ndjson', [SESSION]: this.#session },
                     body,
                     signal: this.#abort.signal,
                 });

@@ -4,7 +4,15 @@
  * A message is one line of JSON on a stream, or one datagram.
  */
 import type { OpenTransport } from './transport.js';
-/** SHA-256 of a certificate in DER. */
-export type CertificateHash = Uint8Array;
-export type CertificateHashes = (base: string) => Promise<readonly CertificateHash[]> | readonly CertificateHash[];
-export declare function openWebTransport(Implementation: typeof WebTransport, hashes: CertificateHashes): OpenTransport;
+/** Where a node serves WebTransport, and what its certificate may be. */
+export interface WebTransportAddress {
+    /** `https://host:port/v1/wt`. */
+    readonly url: string;
+    /** SHA-256 of certificates to accept, in DER form; empty: one that an authority vouches for. */
+    readonly certificateHashes: readonly Uint8Array[];
+}
+/** Called before every attempt, because a short-lived certificate changes. */
+export type FindWebTransport = (base: string) => Promise<WebTransportAddress> | WebTransportAddress;
+export declare function openWebTransport(Implementation: typeof WebTransport, find: FindWebTransport): OpenTransport;
+/** Asks the node itself over HTTP. */
+export declare function askForWebTransport(base: string): Promise<WebTransportAddress>;

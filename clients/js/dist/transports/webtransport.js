@@ -4,13 +4,22 @@
  * A message is one line of JSON on a stream, or one datagram.
  */
 import { CloseCode } from '../codes.js';
+import { fromBase64 } from '../protocol.js';
 import { readLines } from './lines.js';
-export function openWebTransport(Implementation, hashes) {
+export function openWebTransport(Implementation, find) {
     return (base, events) => {
         const link = new Link(events);
-        void link.run(Implementation, base, hashes);
+        void link.run(Implementation, find, base);
         return link;
     };
+}
+/** Asks the node itself over HTTP. */
+export async function askForWebTransport(base) {
+    const response = await fetch(`${base}/v1/webtransport/certificate`, { cache: 'no-store' });
+    if (!response.ok)
+        throw new Error(`no WebTransport here: the server answered ${response.status}`);
+    const { url, hashes } = (await response.json());
+    return { url, certificateHashes: hashes.map(({ value }) => fromBase64(value)) };
 }
 class Link {
     events;
@@ -27,13 +36,13 @@ class Link {
     get backlog() {
         return this.#unsent;
     }
-    async run(Implementation, base, hashes) {
+    async run(Implementation, find, base) {
         try {
-            const accepted = await hashes(base);
+            const { url, certificateHashes } = await find(base);
             if (this.#ended)
                 return;
-            const session = new Implementation(`${base.replace(/^http:/, 'https:')}/v1/wt`, {
-                serverCertificateHashes: accepted.map((value) => ({ algorithm: 'sha-256', value: value })),
+            const session = new Implementation(url, {
+                serverCertificateHashes: certificateHashes.map((value) => ({ algorithm: 'sha-256', value: value })),
             });
             this.#session = session;
             session.closed.then(({ closeCode, reason }) => this.#lose({ code: closeCode || CloseCode.abnormal, reason: reason ?? '' }), (error) => this.#lose({ code: CloseCode.abnormal, reason: text(error) }));

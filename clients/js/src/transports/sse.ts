@@ -7,6 +7,9 @@ import { CloseCode } from '../codes.js';
 import { readLines } from './lines.js';
 import type { OpenTransport, Transport, TransportEnd, TransportEvents } from './transport.js';
 
+/** The header that ties a POST to its event stream. */
+const SESSION = 'skywave-session';
+
 export function openSse(fetch: typeof globalThis.fetch): OpenTransport {
   return (base, events) => {
     const link = new Link(fetch, `${base}/v1/sse`, events);
@@ -18,7 +21,8 @@ export function openSse(fetch: typeof globalThis.fetch): OpenTransport {
 class Link implements Transport {
   readonly name = 'sse';
   readonly #abort = new AbortController();
-  #session: string | undefined;
+  /** Shown with every POST; in the stream's first event. */
+  #session = '';
   #event = '';
   #unsent: string[] = [];
   #backlog = 0;
@@ -89,9 +93,9 @@ class Link implements Transport {
     try {
       while (this.#unsent.length > 0 && !this.#ended) {
         const body = this.#unsent.shift() as string;
-        const response = await this.fetch(`${this.url}?session=${encodeURIComponent(this.#session ?? '')}`, {
+        const response = await this.fetch(this.url, {
           method: 'POST',
-          headers: { 'content-type': 'application/json' },
+          headers: { 'content-type': 'application/x-ndjson', [SESSION]: this.#session },
           body,
           signal: this.#abort.signal,
         });

@@ -5,20 +5,35 @@
  */
 
 import { CloseCode } from '../codes.js';
+import { fromBase64 } from '../protocol.js';
 import { readLines } from './lines.js';
 import type { OpenTransport, TransportEnd, TransportEvents } from './transport.js';
 
-/** SHA-256 of a certificate in DER. */
-export type CertificateHash = Uint8Array;
+/** Where a node serves WebTransport, and what its certificate may be. */
+export interface WebTransportAddress {
+  /** `https://host:port/v1/wt`. */
+  readonly url: string;
+  /** SHA-256 of certificates to accept, in DER form; empty: one that an authority vouches for. */
+  readonly certificateHashes: readonly Uint8Array[];
+}
 
-export type CertificateHashes = (base: string) => Promise<readonly CertificateHash[]> | readonly CertificateHash[];
+/** Called before every attempt, because a short-lived certificate changes. */
+export type FindWebTransport = (base: string) => Promise<WebTransportAddress> | WebTransportAddress;
 
-export function openWebTransport(Implementation: typeof WebTransport, hashes: CertificateHashes): OpenTransport {
+export function openWebTransport(Implementation: typeof WebTransport, find: FindWebTransport): OpenTransport {
   return (base, events) => {
     const link = new Link(events);
-    void link.run(Implementation, base, hashes);
+    void link.run(Implementation, find, base);
     return link;
   };
+}
+
+/** Asks the node itself over HTTP. */
+export async function askForWebTransport(base: string): Promise<WebTransportAddress> {
+  const response = await fetch(`${base}/v1/webtransport/certificate`, { cache: 'no-store' });
+  if (!response.ok) throw new Error(`no WebTransport here: the server answered ${response.status}`);
+  const { url, hashes } = (await response.json()) as { url: string; hashes: { value: string }[] };
+  return { url, certificateHashes: hashes.map(({ value }) => fromBase64(value)) };
 }
 
 class Link {
@@ -36,12 +51,12 @@ class Link {
     return this.#unsent;
   }
 
-  async run(Implementation: typeof WebTransport, base: string, hashes: CertificateHashes): Promise<void> {
+  async run(Implementation: typeof WebTransport, find: FindWebTransport, base: string): Promise<void> {
     try {
-      const accepted = await hashes(base);
+      const { url, certificateHashes } = await find(base);
       if (this.#ended) return;
-      const session = new Implementation(`${base.replace(/^http:/, 'https:')}/v1/wt`, {
-        serverCertificateHashes: accepted.map((value) => ({ algorithm: 'sha-256', value: value as BufferSource })),
+      const session = new Implementation(url, {
+        serverCertificateHashes: certificateHashes.map((value) => ({ algorithm: 'sha-256', value: value as BufferSource })),
       });
       this.#session = session;
       session.closed.then(
