@@ -24,6 +24,7 @@ use skywave_ports::groups::Groups;
 use skywave_ports::log::{Assignments, Log, LogError, LogPosition, LogReader, Partition};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use crate::folder::{OpenError, Place};
 use crate::sqlite::Format;
@@ -80,6 +81,7 @@ impl Default for LogOptions {
 /// An open log. It lives on the runtime it was opened on. The last record that was acknowledged is on the disk; dropping
 /// the log abandons appends that were not.
 pub struct SqliteLog {
+    appender: JoinHandle<()>,
     options: Arc<LogOptions>,
     jobs: mpsc::Sender<Job>,
     /// Held from an append's first poll until its record is in the queue: so appends stand in the order in which they
@@ -100,8 +102,9 @@ impl SqliteLog {
         let room = Arc::new(Semaphore::new(options.queue_bytes.min(Semaphore::MAX_PERMITS)));
         let (appender, tail) = Appender::open(place, Arc::clone(&options), Arc::clone(&room)).await?;
         let (jobs, queue) = mpsc::channel(options.queue_records);
-        tokio::spawn(appender.run(queue));
+        let appender = tokio::spawn(appender.run(queue));
         Ok(Self {
+            appender,
             options,
             jobs,
             turn: Mutex::new(()),
@@ -110,6 +113,16 @@ impl SqliteLog {
             tail,
             groups: Groups::new(1),
         })
+    }
+
+    /// Ends the log: returns when the file is closed and another process may open it. Dropping the log does the same in the
+    /// background.
+    pub async fn close(self) {
+        let Self { appender, jobs, .. } = self;
+        drop(jobs);
+        if let Err(error) = appender.await {
+            tracing::error!(%error, "the log's appender did not end by itself");
+        }
     }
 
     /// Permits an append of `bytes` takes: its record and what surrounds it, at most all there are.

@@ -111,6 +111,13 @@ impl SqliteStore {
         let writer = Writer::new(path(), connection, options);
         Ok(Self { epoch, writer: Mutex::new(writer), readers, walks: Mutex::default(), _place: place })
     }
+
+    /// Ends the store: returns when the file is closed and another process may open it. Dropping the store does the same
+    /// in the background.
+    pub async fn close(self) {
+        self.readers.close().await;
+        self.writer.into_inner().close().await;
+    }
 }
 
 #[async_trait]

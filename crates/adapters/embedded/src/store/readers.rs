@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use parking_lot::Mutex;
 use skywave_ports::StoreError;
+use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::Semaphore;
 
@@ -20,6 +21,14 @@ pub(super) struct Readers {
 impl Readers {
     pub(super) fn new(database: PathBuf, most: usize) -> Self {
         Self { database, slots: Semaphore::new(most.max(1)), idle: Mutex::default() }
+    }
+
+    /// Closes the idle connections, which are all when nobody reads.
+    pub(super) async fn close(self) {
+        for connection in self.idle.into_inner() {
+            // A reader has nothing to lose.
+            let _ = connection.close().await;
+        }
     }
 
     /// Runs a read on one of the connections. After an error, or when the read is given up, its connection is not used

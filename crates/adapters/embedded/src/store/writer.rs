@@ -8,8 +8,8 @@ use hashbrown::HashMap;
 use skywave_ports::log::Partition;
 use skywave_ports::{Commit, StoreError};
 use skywave_protocol::ChannelName;
-use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
+use sqlx::{Connection, Row};
 
 use super::commit::{Committed, Statements};
 use super::dedup::Index;
@@ -60,6 +60,16 @@ impl Writer {
             }
             Committed::Moved { found } => Err(StoreError::CheckpointMoved { expected, found }),
         }
+    }
+
+    pub(super) async fn close(self) {
+        let connection = match self.state {
+            State::Open(session) => session.connection,
+            State::Fresh(connection) => connection,
+            State::Closed => return,
+        };
+        // Closing copies the journal; if that fails, the next opening does.
+        let _ = connection.close().await;
     }
 
     /// Runs a transaction. If it fails or is given up half-way, the session is gone.
