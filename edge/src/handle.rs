@@ -47,6 +47,11 @@ impl EdgeHandle {
         &self.addresses
     }
 
+    /// Where WebTransport is bound, if it is served.
+    pub fn webtransport(&self) -> Option<SocketAddr> {
+        self.shared.webtransport
+    }
+
     /// `true` while new clients are welcome.
     pub fn ready(&self) -> watch::Receiver<bool> {
         self.ready.subscribe()

@@ -11,7 +11,7 @@ use skywave_ports::{Bus, SharedState};
 use tokio::sync::watch;
 
 use crate::auth::Authenticator;
-use crate::http::PageAssets;
+use crate::http::{HealthCheck, PageAssets};
 use crate::tls::Identity;
 
 /// Everything [`crate::Edge::start`] needs besides its configuration.
@@ -27,6 +27,8 @@ pub struct EdgePorts {
     pub registry: Arc<Mutex<Registry>>,
     /// Files served at `/` and `/assets/`.
     pub page: PageAssets,
+    /// State of what the node depends on, for `/health/ready`.
+    pub health: HealthCheck,
 }
 
 /// Time of day, for token expiry and the stamp of ephemeral publications. Deadlines use the monotonic clock instead.

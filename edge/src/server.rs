@@ -2,7 +2,7 @@
 //!
 //! Everything that can fail (a port in use, no file descriptor, no bus) fails here, before the handle is given out.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
@@ -28,6 +28,8 @@ use crate::worker::{self, Inputs, Job, Remote, Worker};
 
 /// Connections the kernel keeps for us until they are accepted, per listening socket.
 const BACKLOG: i32 = 4_096;
+/// Bytes of a UDP socket's buffers in the kernel.
+const DATAGRAM_BUFFER: usize = 4 * 1024 * 1024;
 /// Answers to its own history reads a hub shard has room for.
 const HISTORIES: usize = 1_024;
 
@@ -56,6 +58,8 @@ struct Seed {
     deliveries: mpsc::Receiver<Delivery>,
     commands: mpsc::Receiver<HubCommand>,
     listeners: Vec<Listener>,
+    /// For WebTransport.
+    datagrams: Option<UdpSocket>,
 }
 
 /// The sending ends, the same for every worker.
@@ -75,6 +79,7 @@ impl Edge {
     ) -> Result<EdgeHandle, EdgeError> {
         let count = config.worker_count();
         let (mut sockets, addresses) = bind_all(&config, count)?;
+        let (mut datagrams, webtransport) = bind_webtransport(&config, &ports, &addresses, count)?;
         let session_config = Arc::new(session_config(&config));
         let queue = config.limits.queue;
         let (mut remotes, mut jobs) = (Vec::new(), Vec::new());
@@ -92,7 +97,7 @@ impl Edge {
             commands.push(receiver);
         }
         let listeners = config.listeners.clone();
-        let shared = Arc::new(Shared::new(config, ports, remotes.into()));
+        let shared = Arc::new(Shared::new(config, ports, remotes.into(), webtransport));
         register_metrics(&shared);
         let mut threads = Vec::new();
         let (failed, failures) = mpsc::channel(count);
@@ -100,7 +105,8 @@ impl Edge {
             jobs.into_iter().zip(deliveries).zip(commands).enumerate()
         {
             let listeners = with_tls(&shared, &listeners, sockets.remove(0))?;
-            let seed = Seed { index: index as u16, jobs, deliveries, commands, listeners };
+            let datagrams = datagrams.pop();
+            let seed = Seed { index: index as u16, jobs, deliveries, commands, listeners, datagrams };
             threads.push(spawn(&shared, &session_config, &lines, seed, failed.clone()).await?);
         }
         let control = control::listen(&shared).await?;
@@ -142,6 +148,44 @@ fn bind(address: SocketAddr, share: bool) -> std::io::Result<TcpListener> {
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// One UDP socket a worker: the kernel keeps the datagrams of one client address together.
+fn bind_webtransport(
+    config: &EdgeConfig,
+    ports: &EdgePorts,
+    listeners: &[SocketAddr],
+    workers: usize,
+) -> Result<(Vec<UdpSocket>, Option<SocketAddr>), EdgeError> {
+    let Some(mut address) = config.webtransport else { return Ok((Vec::new(), None)) };
+    if ports.tls.is_none() {
+        return Err(EdgeError::NoCertificate(address));
+    }
+    if let (0, Some(first)) = (address.port(), listeners.first()) {
+        address.set_port(first.port());
+    }
+    let listen = |source| EdgeError::Listen { address, source };
+    let probe = bind_udp(address, false).map_err(listen)?;
+    let bound = probe.local_addr().map_err(listen)?;
+    if workers == 1 {
+        return Ok((vec![probe], Some(bound)));
+    }
+    drop(probe);
+    let sockets = (0..workers).map(|_| bind_udp(bound, true).map_err(listen)).collect::<Result<_, _>>()?;
+    Ok((sockets, Some(bound)))
+}
+
+fn bind_udp(address: SocketAddr, share: bool) -> std::io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if share {
+        socket.set_reuse_port(true)?;
+    }
+    // As much as the system allows: a burst of datagrams finds the worker busy with a delivery round.
+    let _ = socket.set_recv_buffer_size(DATAGRAM_BUFFER);
+    let _ = socket.set_send_buffer_size(DATAGRAM_BUFFER);
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
     Ok(socket.into())
 }
 
@@ -219,7 +263,8 @@ async fn work(
     started: oneshot::Sender<Result<(), EdgeError>>,
     failed: mpsc::Sender<u16>,
 ) {
-    let Seed { index, jobs, deliveries, commands, listeners } = seed;
+    let Seed { index, jobs, deliveries, commands, listeners, datagrams } = seed;
+    let _ = datagrams;
     let queue = shared.config.limits.queue;
     let (history_sender, histories) = mpsc::channel(HISTORIES);
     let (live_inbox, live) = Inbox::new(queue);

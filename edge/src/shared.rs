@@ -1,5 +1,6 @@
 //! What all workers of an edge share: configuration, ports, the ways to each other, admission.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +20,8 @@ pub struct Shared {
     pub ports: EdgePorts,
     /// The workers, by index.
     pub workers: Arc<[Remote]>,
+    /// Where WebTransport is bound, if it is served.
+    pub webtransport: Option<SocketAddr>,
     /// Zero of the monotonic milliseconds the state machines see.
     pub(crate) started: Instant,
     pub(crate) metrics: Vec<Arc<WorkerMetrics>>,
@@ -30,7 +33,12 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(config: EdgeConfig, ports: EdgePorts, workers: Arc<[Remote]>) -> Self {
+    pub(crate) fn new(
+        config: EdgeConfig,
+        ports: EdgePorts,
+        workers: Arc<[Remote]>,
+        webtransport: Option<SocketAddr>,
+    ) -> Self {
         Self {
             admission: Arc::new(Admission::new(&config.limits)),
             metrics: workers.iter().map(|_| Arc::default()).collect(),
@@ -41,6 +49,7 @@ impl Shared {
             config,
             ports,
             workers,
+            webtransport,
         }
     }
 

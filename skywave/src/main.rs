@@ -3,6 +3,7 @@
 //! Every subcommand decides about its own runtime (a server wants one thread per core, a benchmark pins its own) and
 //! returns its exit code: 0 done, 1 the work failed, 2 it could not begin (wrong usage, configuration or environment).
 
+mod bench;
 mod check_config;
 mod dev;
 mod publish;
@@ -41,6 +42,7 @@ enum Command {
     Subscribe(subscribe::Args),
     Token(token::Args),
     CheckConfig(check_config::Args),
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         Command::Subscribe(args) => subscribe::run(args),
         Command::Token(args) => token::run(args),
         Command::CheckConfig(args) => check_config::run(args),
+        Command::Bench(args) => bench::run(args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("skywave: {error:#}");

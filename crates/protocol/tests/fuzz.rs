@@ -23,22 +23,22 @@ const INPUT_BYTES: usize = 4096;
 
 #[test]
 fn json_client() {
-    fuzz("json_client", &corpus(strategies::client_message(), |m, out| json::encode_client(m, out)));
+    fuzz("json_client", &corpus(strategies::client_message(), json::encode_client));
 }
 
 #[test]
 fn json_server() {
-    fuzz("json_server", &corpus(strategies::server_message(), |m, out| json::encode_server(m, out)));
+    fuzz("json_server", &corpus(strategies::server_message(), json::encode_server));
 }
 
 #[test]
 fn binary_client() {
-    fuzz("binary_client", &corpus(strategies::client_message(), |m, out| binary::encode_client(m, out)));
+    fuzz("binary_client", &corpus(strategies::client_message(), binary::encode_client));
 }
 
 #[test]
 fn binary_server() {
-    fuzz("binary_server", &corpus(strategies::server_message(), |m, out| binary::encode_server(m, out)));
+    fuzz("binary_server", &corpus(strategies::server_message(), binary::encode_server));
 }
 
 #[test]

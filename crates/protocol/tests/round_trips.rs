@@ -68,6 +68,19 @@ proptest! {
     }
 
     #[test]
+    fn a_reply_without_its_envelope_is_what_stands_in_it(message in strategies::server_message()) {
+        if let ServerMessage::Reply { id, reply } = &message {
+            let mut inner = format!("{{\"id\":{id},\"").into_bytes();
+            let whole = json_server(&message);
+            let name = whole[inner.len()..].split(|&byte| byte == b'"').next().unwrap();
+            inner.extend_from_slice(&[name, b"\":"].concat());
+            json::encode_reply(reply, &mut inner);
+            inner.push(b'}');
+            prop_assert_eq!(inner, whole);
+        }
+    }
+
+    #[test]
     fn batches_read_back_in_both_encodings(
         messages in prop::collection::vec(strategies::client_message(), 0..8),
     ) {
@@ -136,4 +149,22 @@ fn payloads_share_the_buffer_they_came_in() {
     let range = encoded.as_ptr_range();
     let Live::Publication { publication, .. } = Live::decode(encoded.clone()).unwrap() else { panic!() };
     assert!(range.contains(&publication.data.bytes().as_ptr()));
+}
+
+#[test]
+fn sizes_that_the_decision_record_states() {
+    use skywave_protocol::{ChannelName, Epoch, MessageId, Payload, Publication, Push, UserId};
+    let publication = Publication {
+        offset: 123_456,
+        id: Some(MessageId::parse("01ARZ3NDEKTSV4RRFFQ69G5FAV").unwrap()),
+        from: Some(UserId::parse("anna-1").unwrap()),
+        time_ms: 1_790_000_000_000,
+        data: Payload::from_json(br#"{"text":"12345678901234567890"}"#).unwrap(),
+    };
+    let push = ServerMessage::Push(Push::Publication {
+        channel: ChannelName::parse("chat:room-1").unwrap(),
+        epoch: Some(Epoch::parse("abcdefgh").unwrap()),
+        publication: publication.into(),
+    });
+    assert_eq!((binary_server(&push).len(), json_server(&push).len()), (99, 178));
 }

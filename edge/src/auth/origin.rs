@@ -88,10 +88,17 @@ impl Origins {
         match from.origin {
             Some(origin) => self.check_origin(origin, from.host),
             // A browser leaves `Origin` out of a GET to the page's own origin, but then says so.
-            None if from.fetch_site == Some("same-origin") && self.same => Ok(()),
+            None if from.fetch_site == Some("same-origin") && self.serves_pages_at(from.host) => Ok(()),
             None if from.fetch_site.is_some() || from.cookie || !self.missing => Err(OriginError::Missing),
             None => Ok(()),
         }
+    }
+
+    /// May a page that this node served under the name `host` talk to it?
+    fn serves_pages_at(&self, host: Option<&str>) -> bool {
+        ["http", "https"].into_iter().any(|scheme| {
+            self.check_origin(&format!("{scheme}://{}", host.unwrap_or_default()), host).is_ok()
+        })
     }
 
     fn check_origin(&self, origin: &str, host: Option<&str>) -> Result<(), OriginError> {
@@ -247,8 +254,15 @@ mod tests {
         assert_eq!(relaxed.check(&Provenance::default()), Ok(()));
         let cookie = Provenance { cookie: true, ..Provenance::default() };
         assert_eq!(relaxed.check(&cookie), Err(OriginError::Missing));
-        let own = Provenance { fetch_site: Some("same-origin"), cookie: true, ..Provenance::default() };
-        assert_eq!(relaxed.check(&own), Ok(()));
+        let own = |host| Provenance {
+            fetch_site: Some("same-origin"),
+            cookie: true,
+            host: Some(host),
+            ..Provenance::default()
+        };
+        assert_eq!(relaxed.check(&own("localhost:8080")), Ok(()));
+        assert_eq!(relaxed.check(&own("rebound.evil.com:8080")), Err(OriginError::Missing));
+        assert_eq!(origins(&["https://app.example"]).check(&own("app.example")), Ok(()));
         for site in ["cross-site", "same-site", "none"] {
             let other = Provenance { fetch_site: Some(site), ..Provenance::default() };
             assert_eq!(relaxed.check(&other), Err(OriginError::Missing), "{site}");

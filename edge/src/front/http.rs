@@ -17,6 +17,7 @@ use hyper_util::service::TowerToHyperService;
 
 use super::io::Io;
 use crate::admission::Permit;
+use crate::http::OverTls;
 use crate::metrics::Refused;
 use crate::transport::websocket::WebSocket;
 use crate::transport::websocket::handshake::{self, Accepted, Refusal, Upgrade};
@@ -29,6 +30,7 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>>>>;
 pub(crate) async fn serve(worker: &Rc<Worker>, io: Io, peer: SocketAddr, permit: Permit) {
     let config = &worker.shared().config;
     let service = Front {
+        tls: io.is_tls(),
         worker: worker.clone(),
         router: TowerToHyperService::new(worker.router().clone()),
         peer,
@@ -58,6 +60,7 @@ struct Front {
     worker: Rc<Worker>,
     router: TowerToHyperService<axum::Router>,
     peer: SocketAddr,
+    tls: bool,
     /// The connection's place; goes with it when it becomes a WebSocket.
     permit: Rc<std::cell::RefCell<Option<Permit>>>,
 }
@@ -73,6 +76,9 @@ impl Service<Request<Incoming>> for Front {
             return Box::pin(std::future::ready(Ok(response)));
         }
         request.extensions_mut().insert(ConnectInfo(self.peer));
+        if self.tls {
+            request.extensions_mut().insert(OverTls);
+        }
         Box::pin(self.router.call(request))
     }
 }

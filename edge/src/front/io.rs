@@ -40,6 +40,10 @@ impl Io {
         Self { stream: Stream::Tls(Box::new(tls)), prefix: Bytes::new() }
     }
 
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+
     /// Puts bytes back: they are read again before anything new.
     pub(crate) fn unread(&mut self, bytes: Bytes) {
         debug_assert!(self.prefix.is_empty(), "only one read may be put back");

@@ -21,6 +21,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use skywave_protocol::{ChannelName, CloseCode};
 
+pub(crate) mod sse;
 pub mod websocket;
 
 /// Which transport a connection came by; a label of metrics and logs.

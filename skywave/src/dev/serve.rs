@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use skywave_core::{Core, Ports};
 use skywave_edge::auth::Authenticator;
+use skywave_edge::http::Component;
 use skywave_edge::{Edge, EdgeError, EdgePorts, SystemClock};
 use skywave_embedded::{
     InProcessBus, InProcessState, LogOptions, SqliteLog, SqliteStore, StateLimits, StoreOptions, random_epoch,
@@ -74,6 +75,7 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failed> {
         clock: Arc::new(SystemClock),
         registry: Arc::new(Mutex::new(registry)),
         page: page::assets(),
+        health: Arc::new(move || vec![Component { name: "core", ok: *core_ready.borrow(), detail: None }]),
     };
     let config = settings.edge(node_id(&settings.node.name));
     let webtransport = config.webtransport;

@@ -111,12 +111,17 @@ impl Presence {
     }
 
     fn track(&mut self, now: Millis, channel: &ChannelName, act: impl FnOnce(&mut Room, &mut Context<'_>)) {
-        if !self.rooms.contains_key(channel) {
-            let room = Room::new(self.retired);
-            self.rooms.insert(channel.clone(), room);
-            self.with(now, channel, |room, context| room.ask(context));
+        let fresh = !self.rooms.contains_key(channel);
+        if fresh {
+            self.rooms.insert(channel.clone(), Room::new(self.retired));
         }
-        self.with(now, channel, act);
+        // In one step: a room that has been asked about and holds nobody yet would be dropped as idle.
+        self.with(now, channel, |room, context| {
+            if fresh {
+                room.ask(context);
+            }
+            act(room, context);
+        });
     }
 
     fn with(&mut self, now: Millis, name: &ChannelName, act: impl FnOnce(&mut Room, &mut Context<'_>)) {

@@ -104,7 +104,7 @@ fn frame(
     let Some(bytes) = input.get(2..2 + extended) else { return Ok(None) };
     let length =
         if extended == 0 { u64::from(short) } else { bytes.iter().fold(0, |n, b| n << 8 | u64::from(*b)) };
-    if (extended == 2 && length < 126) || (extended == 8 && (length < 65_536 || length >= 1 << 63)) {
+    if (extended == 2 && length < 126) || (extended == 8 && !(65_536..1 << 63).contains(&length)) {
         return protocol;
     }
     let mut at = 2 + extended;

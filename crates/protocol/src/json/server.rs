@@ -3,7 +3,7 @@
 
 use super::write::Object;
 use crate::error::WireError;
-use crate::message::{GapReason, Member, Push, Recovery, Reply, ServerMessage};
+use crate::message::{Connected, GapReason, Member, Push, Recovery, Reply, ServerMessage, Subscribed};
 use crate::position::Position;
 use crate::publication::Publication;
 
@@ -22,7 +22,7 @@ pub fn encode_server(message: &ServerMessage, out: &mut Vec<u8>) {
         }
         ServerMessage::Reply { id, reply } => Object::write(out, |object| {
             object.number("id", (*id).into());
-            put_reply(object, reply);
+            object.object(reply_name(reply), |object| put_reply(object, reply));
         }),
     }
 }
@@ -69,60 +69,81 @@ fn put_push(object: &mut Object<'_>, push: &Push) {
     }
 }
 
+/// Appends what stands behind a reply's name alone: the body of an HTTP answer.
+pub fn encode_reply(reply: &Reply, out: &mut Vec<u8>) {
+    Object::write(out, |object| put_reply(object, reply));
+}
+
+fn reply_name(reply: &Reply) -> &'static str {
+    match reply {
+        Reply::Connected(_) => "connected",
+        Reply::Subscribed(_) => "subscribed",
+        Reply::Unsubscribed { .. } => "unsubscribed",
+        Reply::Published(_) => "published",
+        Reply::History(_) => "history",
+        Reply::Presence { .. } => "presence",
+        Reply::Refreshed { .. } => "refreshed",
+        Reply::Pong => "pong",
+        Reply::Error(_) => "error",
+    }
+}
+
 fn put_reply(object: &mut Object<'_>, reply: &Reply) {
     match reply {
-        Reply::Connected(connected) => object.object("connected", |object| {
-            object.text("client", connected.client.as_str());
-            if let Some(user) = &connected.user {
-                object.text("user", user.as_str());
-            }
-            object.text("region", &connected.region);
-            object.text("node", connected.node.as_str());
-            object.number("ping_seconds", connected.ping_seconds.into());
-            object.number("pong_timeout_seconds", connected.pong_timeout_seconds.into());
-            if let Some(seconds) = connected.expires_in_seconds {
-                object.number("expires_in_seconds", seconds);
-            }
-            object.number("message_bytes", connected.message_bytes.into());
-        }),
-        Reply::Subscribed(subscribed) => object.object("subscribed", |object| {
-            object.plain("channel", subscribed.channel.as_str());
-            put_position(object, subscribed.position.as_ref());
-            match &subscribed.recovery {
-                None => {}
-                Some(Recovery::Exact) => object.plain("recovery", "exact"),
-                Some(Recovery::Gap { from, to, reason }) => {
-                    object.plain("recovery", "gap");
-                    object.object("gap", |object| put_gap(object, *from, *to, *reason));
-                }
-            }
-        }),
-        Reply::Unsubscribed { channel } => {
-            object.object("unsubscribed", |object| object.plain("channel", channel.as_str()));
-        }
-        Reply::Published(published) => object.object("published", |object| {
+        Reply::Connected(connected) => put_connected(object, connected),
+        Reply::Subscribed(subscribed) => put_subscribed(object, subscribed),
+        Reply::Unsubscribed { channel } => object.plain("channel", channel.as_str()),
+        Reply::Published(published) => {
             put_position(object, published.position.as_ref());
             object.boolean("duplicate", published.duplicate);
-        }),
-        Reply::History(page) => object.object("history", |object| {
+        }
+        Reply::History(page) => {
             object.plain("channel", page.channel.as_str());
             object.plain("epoch", page.epoch.as_str());
             object.number("offset", page.head);
             object.objects("publications", &page.publications, |object, publication| {
                 put_publication(object, publication);
             });
-        }),
-        Reply::Presence { channel, members } => object.object("presence", |object| {
+        }
+        Reply::Presence { channel, members } => {
             object.plain("channel", channel.as_str());
             object.objects("members", members, put_member);
-        }),
-        Reply::Refreshed { expires_in_seconds } => object.object("refreshed", |object| {
+        }
+        Reply::Refreshed { expires_in_seconds } => {
             if let Some(seconds) = expires_in_seconds {
                 object.number("expires_in_seconds", *seconds);
             }
-        }),
-        Reply::Pong => object.object("pong", |_| {}),
-        Reply::Error(error) => object.object("error", |object| put_error(object, error)),
+        }
+        Reply::Pong => {}
+        Reply::Error(error) => put_error(object, error),
+    }
+}
+
+fn put_connected(object: &mut Object<'_>, connected: &Connected) {
+    object.text("client", connected.client.as_str());
+    if let Some(user) = &connected.user {
+        object.text("user", user.as_str());
+    }
+    object.text("region", &connected.region);
+    object.text("node", connected.node.as_str());
+    object.number("ping_seconds", connected.ping_seconds.into());
+    object.number("pong_timeout_seconds", connected.pong_timeout_seconds.into());
+    if let Some(seconds) = connected.expires_in_seconds {
+        object.number("expires_in_seconds", seconds);
+    }
+    object.number("message_bytes", connected.message_bytes.into());
+}
+
+fn put_subscribed(object: &mut Object<'_>, subscribed: &Subscribed) {
+    object.plain("channel", subscribed.channel.as_str());
+    put_position(object, subscribed.position.as_ref());
+    match &subscribed.recovery {
+        None => {}
+        Some(Recovery::Exact) => object.plain("recovery", "exact"),
+        Some(Recovery::Gap { from, to, reason }) => {
+            object.plain("recovery", "gap");
+            object.object("gap", |object| put_gap(object, *from, *to, *reason));
+        }
     }
 }
 
