@@ -31,6 +31,7 @@ pub(crate) struct CoreMetrics {
     pub(crate) checkpoint: Family<PartitionLabel, Gauge>,
     pub(crate) unpersisted: Family<PartitionLabel, Gauge>,
     pub(crate) pauses: Counter,
+    pub(crate) owner_failures: Counter,
     pub(crate) persisted: Counter,
     pub(crate) commit_seconds: Histogram,
     pub(crate) commit_failures: Counter,
@@ -55,6 +56,7 @@ impl CoreMetrics {
             checkpoint: Family::default(),
             unpersisted: Family::default(),
             pauses: Counter::default(),
+            owner_failures: Counter::default(),
             persisted: Counter::default(),
             commit_seconds: Histogram::new(exponential_buckets(0.000_5, 2.0, 14)),
             commit_failures: Counter::default(),
@@ -80,6 +82,7 @@ impl CoreMetrics {
                 &self.records_unreadable,
             ),
             ("pauses", "Times sequencing paused because the store had fallen too far behind", &self.pauses),
+            ("owner_failures", "Times a partition's owner stopped and began again", &self.owner_failures),
             ("persisted", "Log records committed to the store", &self.persisted),
             ("commit_failures", "Store commits that failed and were tried again", &self.commit_failures),
             (

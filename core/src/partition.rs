@@ -146,7 +146,10 @@ async fn own(shared: Arc<Shared>, partition: Partition, mut stop: StopSignal) {
         shared.update_ready();
         match ended {
             Ok(()) => return,
-            Err(error) => tracing::error!(partition, %error, "a partition's owner stopped; it begins again"),
+            Err(error) => {
+                shared.metrics.owner_failures.inc();
+                tracing::error!(partition, %error, "a partition's owner stopped; it begins again");
+            }
         }
         if started.elapsed() > Duration::from_secs(60) {
             backoff = Backoff::default();

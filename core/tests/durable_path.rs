@@ -5,7 +5,7 @@ mod cell;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cell::{Cell, channel, contents, record, soon};
+use cell::{Cell, OddLog, channel, contents, record, soon};
 use skywave_core::CoreConfig;
 use skywave_ports::{Log, LogError, Store};
 use skywave_protocol::inner::{CoreAnswer, Live};
@@ -141,7 +141,7 @@ async fn a_log_that_refuses_is_reported_with_a_time_to_retry() {
 #[tokio::test]
 async fn too_many_waiting_publishes_are_refused_not_queued() {
     let cell = Cell::new();
-    let log = std::sync::Arc::new(StuckLog(cell.log.clone()));
+    let log = std::sync::Arc::new(OddLog { appends_end: false, ..OddLog::new(&cell.log) });
     let config = CoreConfig { appends_in_flight: 3, ..CoreConfig::default() };
     let core = cell.start_with(config, log, std::sync::Arc::new(cell.store.clone())).await;
     let mut client = cell.client("edge").await;
@@ -221,32 +221,4 @@ async fn a_replay_repeats_live_publications_and_answers_at_the_same_positions() 
         assert_eq!((reply.correlation, position.offset, duplicate), (n, n, false));
     }
     core.stop().await;
-}
-
-/// A log whose appends never end.
-struct StuckLog(skywave_ports::memory::MemoryLog);
-
-#[async_trait::async_trait]
-impl Log for StuckLog {
-    fn partitions(&self) -> u32 {
-        self.0.partitions()
-    }
-    async fn append(&self, _: u32, _: Bytes, _: Bytes) -> Result<u64, LogError> {
-        std::future::pending().await
-    }
-    fn record_bytes(&self) -> usize {
-        self.0.record_bytes()
-    }
-    async fn bounds(&self, partition: u32) -> Result<(u64, u64), LogError> {
-        self.0.bounds(partition).await
-    }
-    async fn read(&self, partition: u32, from: u64) -> Result<Box<dyn skywave_ports::LogReader>, LogError> {
-        self.0.read(partition, from).await
-    }
-    async fn trim(&self, partition: u32, before: u64) -> Result<(), LogError> {
-        self.0.trim(partition, before).await
-    }
-    async fn join(&self, group: &str) -> Result<Box<dyn skywave_ports::Assignments>, LogError> {
-        self.0.join(group).await
-    }
 }

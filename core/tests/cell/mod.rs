@@ -4,11 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use skywave_core::{Core, CoreConfig, Ports};
 use skywave_ports::memory::{MemoryBus, MemoryLog, MemoryStore};
-use skywave_ports::{Bus, BusMessage, Inbox, Log, Store, Subscription};
+use skywave_ports::{
+    Assignment, Assignments, Bus, BusMessage, Inbox, Log, LogError, LogReader, Store, Subscription,
+};
 use skywave_protocol::inner::{CoreAnswer, CoreReply, CoreRequest, HistoryAnswer, Live, LogRecord, ReplyTo};
 use skywave_protocol::message::HistoryQuery;
 use skywave_protocol::{
@@ -94,6 +97,16 @@ impl Running {
     pub async fn kill(self) {
         self.trigger.immediate();
         soon("an immediate end", self.core.ended()).await;
+    }
+
+    /// Waits until a metric has at least this value.
+    pub async fn metric_reaches(&self, name: &str, value: f64) {
+        soon(name, async {
+            while self.metric(name) < value {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await;
     }
 
     /// A metric's value by its name as exported.
@@ -220,4 +233,63 @@ pub fn record(name: &str, id: Option<&str>, data: &str, reply: Option<ReplyTo>) 
 pub fn contents(answer: &HistoryAnswer) -> Vec<(Offset, String)> {
     let text = |bytes: &Bytes| String::from_utf8(bytes.to_vec()).unwrap();
     answer.publications.iter().map(|p| (p.offset, text(p.data.bytes()))).collect()
+}
+
+/// A log that behaves oddly in one way or another.
+pub struct OddLog {
+    pub log: MemoryLog,
+    /// `false`: an append never ends.
+    pub appends_end: bool,
+    /// Every member is told that it owns everything, for ever.
+    pub owned_by_all: bool,
+}
+
+impl OddLog {
+    pub fn new(log: &MemoryLog) -> Self {
+        Self { log: log.clone(), appends_end: true, owned_by_all: false }
+    }
+}
+
+#[async_trait]
+impl Log for OddLog {
+    fn partitions(&self) -> u32 {
+        self.log.partitions()
+    }
+    async fn append(&self, partition: u32, key: Bytes, value: Bytes) -> Result<u64, LogError> {
+        if !self.appends_end {
+            std::future::pending::<()>().await;
+        }
+        self.log.append(partition, key, value).await
+    }
+    fn record_bytes(&self) -> usize {
+        self.log.record_bytes()
+    }
+    async fn bounds(&self, partition: u32) -> Result<(u64, u64), LogError> {
+        self.log.bounds(partition).await
+    }
+    async fn read(&self, partition: u32, from: u64) -> Result<Box<dyn LogReader>, LogError> {
+        self.log.read(partition, from).await
+    }
+    async fn trim(&self, partition: u32, before: u64) -> Result<(), LogError> {
+        self.log.trim(partition, before).await
+    }
+    async fn join(&self, group: &str) -> Result<Box<dyn Assignments>, LogError> {
+        match self.owned_by_all {
+            true => Ok(Box::new(Everything(0))),
+            false => self.log.join(group).await,
+        }
+    }
+}
+
+/// Assigns partition 0 once.
+struct Everything(u32);
+
+#[async_trait]
+impl Assignments for Everything {
+    async fn next(&mut self) -> Result<Assignment, LogError> {
+        if std::mem::replace(&mut self.0, 1) > 0 {
+            std::future::pending::<()>().await;
+        }
+        Ok(Assignment::Assigned(0))
+    }
 }
