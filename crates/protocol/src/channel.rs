@@ -61,8 +61,21 @@ impl ChannelName {
     }
 }
 
+/// One look-up a byte: names are checked wherever they arrive.
+const ALLOWED: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let c = byte as u8;
+        table[byte] = c.is_ascii_alphanumeric()
+            || matches!(c, b'_' | b'-' | b'.' | b':' | b'@' | b'/' | b'=' | b'+' | b',' | b'~' | b'#');
+        byte += 1;
+    }
+    table
+};
+
 fn is_allowed(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"_-.:@/=+,~#".contains(&byte)
+    ALLOWED[usize::from(byte)]
 }
 
 impl fmt::Display for ChannelName {
@@ -93,6 +106,12 @@ mod tests {
         assert_eq!((name.namespace(), name.rest()), ("chat", "room:1"));
         let bare = ChannelName::parse("lobby").unwrap();
         assert_eq!((bare.namespace(), bare.rest()), ("", "lobby"));
+    }
+
+    #[test]
+    fn exactly_the_documented_bytes_are_allowed() {
+        let documented = |byte: u8| byte.is_ascii_alphanumeric() || b"_-.:@/=+,~#".contains(&byte);
+        assert!((0..=255).all(|byte| is_allowed(byte) == documented(byte)));
     }
 
     #[test]
