@@ -19,23 +19,31 @@ impl Follower {
         read: &Read,
         answer: &HistoryAnswer,
     ) -> bool {
-        for waiter in &mut crew.waiting {
-            waiter.reads = waiter.reads.saturating_add(u8::from(waiter.asked));
-            waiter.asked = false;
-        }
+        self.count_reads(context, crew);
         let mut progress = self.learn(context, crew, read, answer);
         let lacking = self.lacking();
         if read.purpose != Purpose::Head {
             progress |= self.forward(context, crew, read, answer);
         }
         match read.purpose {
-            Purpose::Recovery => progress |= self.collect(context, answer),
+            Purpose::Recovery => progress |= self.collect(context, read, answer),
             // A look ahead that finds nothing has found out what it wanted, unless something is known to be there.
             Purpose::Forward => progress |= !lacking,
             Purpose::Head | Purpose::Verify => {}
         }
         self.space_probes(context, crew);
         progress
+    }
+
+    /// Counts the answer for those who joined before it was asked for; not twice within a moment, because a core that is
+    /// behind says the same again.
+    fn count_reads(&mut self, context: &Context<'_>, crew: &mut Crew) {
+        let too_soon =
+            self.work.as_ref().is_some_and(|work| work.probe_at.is_some_and(|at| context.now < at));
+        for waiter in &mut crew.waiting {
+            waiter.reads = waiter.reads.saturating_add(u8::from(waiter.asked && !too_soon));
+            waiter.asked = false;
+        }
     }
 
     /// Takes the head and the epoch from the answer. `true` if that says something new.
@@ -133,16 +141,19 @@ impl Follower {
         self.head_offset() > before
     }
 
-    fn collect(&mut self, context: &Context<'_>, answer: &HistoryAnswer) -> bool {
+    fn collect(&mut self, context: &Context<'_>, read: &Read, answer: &HistoryAnswer) -> bool {
         let (Some(known), Some(work)) = (&self.known, &mut self.work) else { return false };
-        let Some(collected) = &mut work.collected else { return false };
+        let Some(collected) = work.collected.as_mut().filter(|collected| collected.end() == read.after)
+        else {
+            return false;
+        };
         collected.take(answer, known.ring.floor(), context.config)
     }
 
     /// A position beyond the head is looked for again a little later: the core that answered may be catching up.
     fn space_probes(&mut self, context: &Context<'_>, crew: &Crew) {
-        let Some(work) = &mut self.work else { return };
-        if let Some(reads) = crew.waiting.iter().map(|waiter| waiter.reads).filter(|reads| *reads > 0).min() {
+        let reads = self.fruitless_reads(crew);
+        if let (Some(reads), Some(work)) = (reads, &mut self.work) {
             work.probe_at = Some(context.backoff(u32::from(reads)));
         }
     }

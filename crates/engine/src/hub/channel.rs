@@ -63,9 +63,6 @@ impl Channel {
 
     pub(super) fn leave(&mut self, context: &mut Context<'_>, subscriber: Subscriber) {
         self.crew.remove(subscriber);
-        if self.crew.is_empty() && self.linger_until.is_none() {
-            self.linger_until = Some(context.now + context.config.linger_ms);
-        }
         self.settle(context);
     }
 
@@ -177,20 +174,25 @@ impl Channel {
                 });
             }
         }
-        if self.crew.is_empty() && self.linger_until.is_none() {
-            self.linger_until = Some(context.now);
-        }
     }
 
     /// Does what has become possible.
     fn settle(&mut self, context: &mut Context<'_>) {
-        self.end_lingering(context);
-        if !matches!(self.interest, Interest::Standing) {
-            return;
+        if matches!(self.interest, Interest::Standing) {
+            match &mut self.follower {
+                Some(follower) => follower.settle(context, &mut self.crew),
+                None => self.join_ephemeral(context),
+            }
         }
-        match &mut self.follower {
-            Some(follower) => follower.settle(context, &mut self.crew),
-            None => self.join_ephemeral(context),
+        self.linger(context);
+    }
+
+    /// Nobody is here: the channel stays for a while, and then goes.
+    fn linger(&mut self, context: &mut Context<'_>) {
+        if self.crew.is_empty() {
+            let linger_ms = context.config.linger_ms;
+            self.linger_until.get_or_insert(context.now + linger_ms);
+            self.end_lingering(context);
         }
     }
 

@@ -201,8 +201,9 @@ impl Follower {
                 let after = query.after;
                 work.read = Some(Read { id: context.out.fetch(query), purpose, after, deadline });
             }
-            None if work.probe_at.is_none() => self.work = None,
-            None => {}
+            // Waiting for the next look at a position beyond the head.
+            None if work.probe_at.is_some() && !crew.waiting.is_empty() => {}
+            None => self.work = None,
         }
     }
 

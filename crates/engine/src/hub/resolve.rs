@@ -66,6 +66,13 @@ impl Follower {
         wants
     }
 
+    /// How often a position beyond the head has been looked for in vain (the least of all who wait for one).
+    pub(super) fn fruitless_reads(&self, crew: &Crew) -> Option<u8> {
+        let known = self.known.as_ref()?;
+        let probing = |waiter: &&Waiter| matches!(verdict(known, None, waiter), Verdict::Probe);
+        crew.waiting.iter().filter(probing).map(|waiter| waiter.reads).filter(|reads| *reads > 0).min()
+    }
+
     /// History could not be read: everybody gets what there is, and is told what there is not.
     pub(super) fn give_up(&mut self, context: &mut Context<'_>, crew: &mut Crew) {
         if self.known.is_none() {
