@@ -5,6 +5,7 @@
 
 mod bench;
 mod check_config;
+mod connection;
 mod dev;
 mod publish;
 mod settings;
@@ -25,10 +26,10 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  skywave                                  a relay on http://127.0.0.1:8080, data in ./data
-  skywave pub chat:lobby '{\"text\":\"hi\"}'   publish one message
-  skywave sub chat:lobby                   print what is published
-  skywave pub logs:web < access.log        one line, one publication, in order
+  skywave                          a relay on http://127.0.0.1:8080, data in ./data
+  skywave sub chat:lobby           print what is published
+  skywave pub chat:lobby hello     publish one message
+  skywave pub weblog < access.log  one line, one publication, in order
   skywave token --user ada --cap 'chat:*=*' --secret-file secret
 
 Without a subcommand, `skywave` means `skywave dev`.";

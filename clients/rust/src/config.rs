@@ -57,7 +57,7 @@ impl ClientConfig {
             request_timeout: Duration::from_secs(20),
             first_connect: Some(Duration::from_secs(15)),
             publish_timeout: None,
-            window: 1024,
+            window: 256,
             outbox_bytes: 16 * 1024 * 1024,
             event_queue: 1024,
             name: concat!("skywave-rust/", env!("CARGO_PKG_VERSION")).into(),
