@@ -5,14 +5,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use rustix::net::{RecvFlags, SendFlags};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use super::head::{First, read_first};
-use super::io::Io;
+use super::head::{self, First, read_first};
+use super::io::{Io, Parts};
 use super::{http, refuse};
 use crate::admission::Permit;
 use crate::metrics::Refused;
@@ -67,12 +69,13 @@ fn admit(
     let metrics = worker.metrics();
     metrics.accepted.add(1);
     match shared.admission.admit(shared.now_ms(), peer.ip()) {
-        Ok(permit) => {
-            // Small frames must not wait for each other. It fails only when the peer has gone.
-            let _ = tcp.set_nodelay(true);
-            let tls = tls.map(|config| config.borrow().tcp());
-            tokio::task::spawn_local(serve(worker.clone(), tcp, peer, tls, permit));
-        }
+        Ok(permit) => match tls {
+            Some(config) => {
+                let tls = Some(config.borrow().tcp());
+                tokio::task::spawn_local(serve(worker.clone(), Io::plain(tcp), peer, tls, permit));
+            }
+            None => at_once(worker, tcp, peer, permit),
+        },
         Err(refused) => {
             metrics.refuse(refused.reason);
             // On a TLS port the refusal could not be read: the connection is just closed.
@@ -83,16 +86,39 @@ fn admit(
     }
 }
 
+/// In a storm the request is there before the connection is accepted: a handshake is then answered on the spot, without
+/// a wait, a timer or a box. Whatever else there is (also nothing) goes the usual way.
+fn at_once(worker: &Rc<Worker>, tcp: TcpStream, peer: SocketAddr, permit: Permit) {
+    let shared = worker.shared();
+    let mut scratch = worker.scratch();
+    // The runtime does not know yet that the socket is ready, so it is asked directly.
+    let read = match rustix::net::recv(&tcp, &mut scratch[..], RecvFlags::DONTWAIT) {
+        Ok((read, _)) if read > 0 => &scratch[..read],
+        _ => &[],
+    };
+    let first = if read.is_empty() { None } else { head::classify(read, shared.ports.auth.origins()) };
+    let mut io = Io::plain(tcp);
+    if let Some(First::Upgrade { upgrade: Ok(accepted), rest }) = first {
+        drop(scratch);
+        let response = accepted.response(shared.config.compression.enabled);
+        let parts = io.into_parts();
+        let sent = rustix::net::send(&parts.tcp, &response, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        if sent == Ok(response.len()) {
+            if let Some(socket) = WebSocket::open(worker, Parts { rest, ..parts }, &accepted, permit) {
+                tokio::task::spawn_local(socket.run());
+            }
+        }
+        return;
+    }
+    io.unread(Bytes::copy_from_slice(read));
+    drop(scratch);
+    tokio::task::spawn_local(serve(worker.clone(), io, peer, None, permit));
+}
+
 /// The task of one connection. What comes before the WebSocket is boxed, so that an idle connection does not carry the
 /// room its handshake needed.
-async fn serve(
-    worker: Rc<Worker>,
-    tcp: TcpStream,
-    peer: SocketAddr,
-    tls: Option<Arc<ServerConfig>>,
-    permit: Permit,
-) {
-    let first = Box::pin(begin(worker, tcp, peer, tls, permit)).await;
+async fn serve(worker: Rc<Worker>, io: Io, peer: SocketAddr, tls: Option<Arc<ServerConfig>>, permit: Permit) {
+    let first = Box::pin(begin(worker, io, peer, tls, permit)).await;
     if let Some(socket) = first {
         socket.run().await;
     }
@@ -100,7 +126,7 @@ async fn serve(
 
 async fn begin(
     worker: Rc<Worker>,
-    tcp: TcpStream,
+    io: Io,
     peer: SocketAddr,
     tls: Option<Arc<ServerConfig>>,
     permit: Permit,
@@ -108,8 +134,8 @@ async fn begin(
     let deadline = worker.shared().config.timing.head;
     let met = timeout(deadline, async {
         let mut io = match tls {
-            None => Io::plain(tcp),
-            Some(config) => match TlsAcceptor::from(config).accept(tcp).await {
+            None => io,
+            Some(config) => match TlsAcceptor::from(config).accept(io.into_parts().tcp).await {
                 Ok(stream) => Io::tls(stream),
                 Err(error) => {
                     tracing::debug!(%error, %peer, "TLS handshake failed");

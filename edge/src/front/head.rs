@@ -68,7 +68,7 @@ pub(crate) async fn read_first(worker: &Rc<Worker>, io: &mut Io) -> io::Result<F
 }
 
 /// `None`: the head is not complete yet.
-fn classify(bytes: &[u8], origins: &Origins) -> Option<First> {
+pub(super) fn classify(bytes: &[u8], origins: &Origins) -> Option<First> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(bytes) {

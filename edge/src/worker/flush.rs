@@ -87,9 +87,18 @@ impl State {
             }
         };
         match written {
+            // The task that pushes TLS's rest out also ends the close, if this was one.
+            Written::All if self.holds_back(slot) => self.queue(slot, &[], 0),
             Written::All => self.closing_flushed(slot),
             Written::Part { frames, bytes } => self.queue(slot, &flusher.chain[frames..], bytes),
             Written::Broken => self.broken(slot),
+        }
+    }
+
+    fn holds_back(&self, slot: ConnectionSlot) -> bool {
+        match &self.connections[slot as usize].line {
+            Line::WebSocket(socket) => socket.holds_back(),
+            Line::Outlet(_) => false,
         }
     }
 

@@ -157,6 +157,11 @@ impl SocketWriter {
         }
     }
 
+    /// TLS holds something that the socket did not take.
+    pub(crate) fn holds_back(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.borrow().wants_write())
+    }
+
     /// Ready when the socket may take more; only to be polled after it refused.
     pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let tcp: &TcpStream = self.tcp.as_ref();
