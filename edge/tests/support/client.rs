@@ -6,15 +6,19 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use skywave_protocol::websocket::{Decoder, Event, FrameHeader, Opcode, Role, put_masked_frame, unmask};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// Long enough for a busy machine; nothing waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// TCP, or TLS over it.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
 pub struct Client {
-    pub tcp: TcpStream,
+    pub tcp: Box<dyn Stream>,
     decoder: Decoder,
     received: VecDeque<Received>,
     /// The head of the server's answer to the handshake.
@@ -44,7 +48,15 @@ impl Client {
 
     /// The same, whatever the answer is.
     pub async fn handshake(address: SocketAddr, headers: &[&str]) -> Self {
-        let mut tcp = TcpStream::connect(address).await.unwrap();
+        Self::handshake_over(TcpStream::connect(address).await.unwrap(), address, headers).await
+    }
+
+    /// The same over a stream that stands already.
+    pub async fn handshake_over(
+        mut tcp: impl Stream + 'static,
+        address: SocketAddr,
+        headers: &[&str],
+    ) -> Self {
         let mut request = format!(
             "GET /v1/ws HTTP/1.1\r\nhost: {address}\r\nupgrade: websocket\r\nconnection: Upgrade\r\n\
              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -59,7 +71,7 @@ impl Client {
     }
 
     /// Reads the answer to a request that was written by hand.
-    pub async fn answered(mut tcp: TcpStream) -> Self {
+    pub async fn answered(mut tcp: impl Stream + 'static) -> Self {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             match timeout(PATIENCE, tcp.read_u8()).await.expect("an answer to the handshake") {
@@ -69,7 +81,7 @@ impl Client {
         }
         let decoder = Decoder::new(Role::Client, 16 * 1024 * 1024, true);
         let head = String::from_utf8(head).unwrap();
-        Self { tcp, decoder, received: VecDeque::new(), head, next_id: 1 }
+        Self { tcp: Box::new(tcp), decoder, received: VecDeque::new(), head, next_id: 1 }
     }
 
     pub async fn raw(&mut self, bytes: &[u8]) {
