@@ -288,6 +288,7 @@ impl Owner<'_> {
     fn apply(&mut self, entries: Vec<LogEntry>) {
         let now = self.shared.now();
         self.tail.add(entries.into_iter().map(|entry| self.driver.apply(now, entry)).collect());
+        self.driver.emit();
         let metrics = &self.shared.metrics;
         metrics.position.get_or_create(&self.label).set(self.driver.next_position() as i64);
         metrics.unpersisted.get_or_create(&self.label).set(self.tail.len() as i64);

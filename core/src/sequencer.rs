@@ -1,7 +1,8 @@
 //! Drives the engine's sequencer of one partition: log entries in, live publications and answers out.
 //!
-//! - decodes each record, applies it, publishes the result on the channel's live subject and answers the publisher;
-//! - collects what the persister must write;
+//! - decodes each record, applies it, and prepares the live publication and the answer to the publisher;
+//! - gives back what history and the persister need, and emits only when that has been put into the tail: whoever hears
+//!   of a publication must find it in history;
 //! - announces heads.
 //!
 //! Everything it emits is at most once and may be emitted again after a restart (the log is replayed from the
@@ -9,6 +10,8 @@
 //! Never: looks at a clock to decide what a record becomes.
 
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use skywave_engine::sequencer::{DedupRecord, Sequenced, Sequencer};
 use skywave_engine::time::Millis;
@@ -25,11 +28,13 @@ pub(crate) struct Driver {
     bus: Arc<dyn Bus>,
     heads: Heads,
     metrics: CoreMetrics,
+    /// Prepared and not yet emitted: at most two messages per record of one read.
+    prepared: Vec<(Subject, Bytes)>,
 }
 
 impl Driver {
     pub(crate) fn new(sequencer: Sequencer, bus: Arc<dyn Bus>, heads: Heads, metrics: CoreMetrics) -> Self {
-        Self { sequencer, bus, heads, metrics }
+        Self { sequencer, bus, heads, metrics, prepared: Vec::new() }
     }
 
     /// Position of the next record to apply.
@@ -37,7 +42,7 @@ impl Driver {
         self.sequencer.next_position()
     }
 
-    /// Applies one entry and tells the world. `now` only times the announcement of heads.
+    /// Applies one entry. Nobody hears of it before [`Driver::emit`]. `now` only times the announcement of heads.
     pub(crate) fn apply(&mut self, now: Millis, entry: LogEntry) -> Applied {
         let LogEntry { position, value } = entry;
         let record = match LogRecord::decode(value) {
@@ -61,7 +66,7 @@ impl Driver {
                     epoch: Some(self.sequencer.epoch().clone()),
                     publication: Arc::clone(&publication),
                 };
-                self.emit(&Subject::live(&channel), live.encode());
+                self.prepared.push((Subject::live(&channel), live.encode()));
                 self.heads.published(now, &channel, offset);
                 let publication = StoredPublication { channel, publication };
                 Applied { position, publication: Some(publication), dedup: dedup.map(stored) }
@@ -72,15 +77,22 @@ impl Driver {
             }
         };
         if let Some(reply) = reply {
-            self.answer(&reply, offset, duplicate);
+            self.answer(reply, offset, duplicate);
         }
         applied
     }
 
-    fn answer(&self, to: &ReplyTo, offset: Offset, duplicate: bool) {
+    /// Emits what the applied entries came to.
+    pub(crate) fn emit(&mut self) {
+        for (subject, payload) in std::mem::take(&mut self.prepared) {
+            self.publish(&subject, payload);
+        }
+    }
+
+    fn answer(&mut self, to: ReplyTo, offset: Offset, duplicate: bool) {
         let position = Position { epoch: self.sequencer.epoch().clone(), offset };
         let result = Ok(CoreAnswer::Published { position, duplicate });
-        self.emit(&to.subject, CoreReply { correlation: to.correlation, result }.encode());
+        self.prepared.push((to.subject, CoreReply { correlation: to.correlation, result }.encode()));
     }
 
     /// Announces the heads that are due.
@@ -94,7 +106,7 @@ impl Driver {
         self.metrics.heads_announced.inc();
         let subject = Subject::live(&channel);
         let position = Position { epoch: self.sequencer.epoch().clone(), offset };
-        self.emit(&subject, Live::Head { channel, position }.encode());
+        self.publish(&subject, Live::Head { channel, position }.encode());
     }
 
     pub(crate) fn heads_due(&self) -> Option<Millis> {
@@ -102,7 +114,7 @@ impl Driver {
     }
 
     /// A bus that cannot take it loses it, as it may: edges find the hole by the next offset or head.
-    fn emit(&self, subject: &Subject, payload: bytes::Bytes) {
+    fn publish(&self, subject: &Subject, payload: Bytes) {
         if let Err(error) = self.bus.publish(subject, payload) {
             tracing::debug!(%subject, %error, "not emitted");
         }

@@ -47,6 +47,31 @@ pub(super) struct Waiting {
     pub(super) done: oneshot::Sender<Result<LogPosition, LogError>>,
 }
 
+/// When commits are due: on average one per interval, and up to [`Pace::BURST`] of them at once after a pause. So what
+/// comes rarely is committed at once, and what comes often is gathered.
+struct Pace {
+    interval: Duration,
+    due: Instant,
+}
+
+impl Pace {
+    const BURST: u32 = 10;
+
+    fn new(interval: Duration) -> Self {
+        Self { interval, due: Instant::now() }
+    }
+
+    /// A commit before this time waits for company.
+    fn due(&self) -> Instant {
+        self.due
+    }
+
+    fn committed(&mut self, now: Instant) {
+        let earliest = now.checked_sub(self.interval * (Self::BURST - 1)).unwrap_or(now);
+        self.due = self.due.max(earliest) + self.interval;
+    }
+}
+
 pub(super) struct Appender {
     place: Place,
     options: Arc<LogOptions>,
@@ -113,13 +138,13 @@ impl Appender {
 
     /// Runs until the log is dropped.
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
-        let mut last_commit: Option<Instant> = None;
+        let mut pace = Pace::new(self.options.commit_interval);
         while let Some(job) = self.next_job(&mut queue).await {
             let mut gathering = Gathering::default();
             job.into_iter().for_each(|job| self.take(job, &mut gathering));
-            self.gather(&mut queue, &mut gathering, last_commit).await;
+            self.gather(&mut queue, &mut gathering, pace.due()).await;
             if !gathering.waiting.is_empty() {
-                last_commit = Some(Instant::now());
+                pace.committed(Instant::now());
                 self.append(gathering.waiting).await;
                 if let Some(connection) = self.connection.as_mut() {
                     self.journal.tend(connection).await;
@@ -146,21 +171,16 @@ impl Appender {
     }
 
     /// Takes what waits, and what comes until the next commit is due.
-    async fn gather(
-        &mut self,
-        queue: &mut mpsc::Receiver<Job>,
-        gathering: &mut Gathering,
-        last_commit: Option<Instant>,
-    ) {
-        let due = last_commit.map(|at| at + self.options.commit_interval);
+    async fn gather(&mut self, queue: &mut mpsc::Receiver<Job>, gathering: &mut Gathering, due: Instant) {
         while !self.is_full(gathering) {
             if let Ok(job) = queue.try_recv() {
                 self.take(job, gathering);
                 continue;
             }
-            let due = due.filter(|due| *due > Instant::now());
-            let worthwhile = gathering.waiting.len() >= self.options.commit_records;
-            let (Some(due), false, false) = (due, worthwhile, gathering.waiting.is_empty()) else { return };
+            let waiting = gathering.waiting.len();
+            if waiting == 0 || waiting >= self.options.commit_records || due <= Instant::now() {
+                return;
+            }
             match tokio::time::timeout_at(due, queue.recv()).await {
                 Ok(Some(job)) => self.take(job, gathering),
                 Ok(None) | Err(_) => return,

@@ -49,9 +49,9 @@ pub struct LogOptions {
     /// Most records in one commit, by number and by bytes.
     pub batch_records: usize,
     pub batch_bytes: usize,
-    /// Least time from the start of one commit to the start of the next, unless `commit_records` wait. An append that
-    /// comes after a pause of this length is committed at once; under load this bounds what is spent on commits (a sync
-    /// alone costs the kernel about 100 µs of processor time).
+    /// Average time between two commits under load, unless `commit_records` wait. Appends that come less often than this
+    /// are committed at once; under load it bounds what is spent on commits (a sync alone costs the kernel about 100 µs
+    /// of processor time).
     pub commit_interval: Duration,
     /// So many waiting records are worth a commit before the interval is over.
     pub commit_records: usize,

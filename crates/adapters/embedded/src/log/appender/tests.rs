@@ -99,3 +99,21 @@ async fn a_commit_that_fails_in_doubt_is_resolved_before_the_answer() {
     own.base = 1;
     assert_eq!(appender.tail.end(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn rare_commits_are_due_at_once_and_frequent_ones_are_spaced() {
+    let interval = Duration::from_millis(5);
+    let mut pace = Pace::new(interval);
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let mut at_once = 0;
+    while pace.due() <= Instant::now() {
+        pace.committed(Instant::now());
+        at_once += 1;
+    }
+    assert_eq!(at_once, Pace::BURST);
+    for _ in 0..5 {
+        assert_eq!(pace.due(), Instant::now() + interval);
+        tokio::time::advance(interval).await;
+        pace.committed(Instant::now());
+    }
+}
