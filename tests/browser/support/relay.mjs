@@ -18,6 +18,8 @@ export class Relay {
   #port;
   #process;
   #said = '';
+  /** What to finish while the relay still runs, first come first. */
+  #guests = [];
   #secret = randomBytes(32).toString('hex');
 
   /** Starts a relay that ends with the test. */
@@ -29,6 +31,7 @@ export class Relay {
     const keys = `[auth]\nanonymous = true\n\n[[auth.keys]]\nalgorithm = "HS256"\nsecret = "${relay.#secret}"\n`;
     await writeFile(join(relay.#folder, 'skywave.toml'), keys);
     t.after(async () => {
+      for (const leave of relay.#guests) await leave();
       await relay.kill();
       await rm(relay.#folder, { recursive: true, force: true });
     });
@@ -38,6 +41,11 @@ export class Relay {
 
   get url() {
     return `http://127.0.0.1:${this.#port}`;
+  }
+
+  /** `leave` is called at the end of the test, before the relay ends. */
+  host(leave) {
+    this.#guests.push(leave);
   }
 
   /** Starts it (again): same port, same data. */

@@ -42,7 +42,7 @@ export class Tab {
     const context = beside?.page.context() ?? (await (await launch()).newContext({ viewport: { width: 1280, height: 860 } }));
     const page = await context.newPage();
     const tab = new Tab(page, name);
-    t.after(async () => {
+    relay.host(async () => {
       if (!t.passed) await tab.#photograph(t.name);
       await page.close();
     });
