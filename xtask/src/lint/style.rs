@@ -1,6 +1,7 @@
 //! House style that a machine can check: module headers, file length, names that say nothing, unfinished code.
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 
 use crate::workspace::Source;
 
@@ -16,13 +17,14 @@ const UNFINISHED: &[&str] = &[concat!("todo", "!("), concat!("unimplemented", "!
 
 /// Complaints about the given files.
 pub(super) fn check(sources: &[Source]) -> Vec<String> {
-    sources.iter().flat_map(check_one).collect()
+    let test_modules: HashSet<PathBuf> = sources.iter().flat_map(test_modules).collect();
+    let is_test = |source: &Source| is_test(&source.path) || test_modules.contains(&source.path);
+    sources.iter().flat_map(|source| check_one(source, is_test(source))).collect()
 }
 
-fn check_one(source: &Source) -> Vec<String> {
+fn check_one(source: &Source, test: bool) -> Vec<String> {
     let path = source.path.display();
     let mut complaints = Vec::new();
-    let test = is_test(&source.path);
     if !test && !has_header(&source.text) {
         complaints.push(format!("{path}:1: no `//!` header that says what the module is for"));
     }
@@ -63,6 +65,22 @@ fn is_test(path: &Path) -> bool {
         || path.iter().rev().skip(1).any(|part| matches!(part.to_str(), Some("tests" | "fuzz_targets")))
 }
 
+/// Files that a source declares as `#[cfg(test)] mod name;`.
+fn test_modules(source: &Source) -> Vec<PathBuf> {
+    let name = source.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let folder = match name {
+        "mod" | "lib" | "main" => source.path.with_file_name(""),
+        _ => source.path.with_extension(""),
+    };
+    let lines: Vec<&str> = source.text.lines().collect();
+    lines
+        .windows(2)
+        .filter(|pair| pair[0] == "#[cfg(test)]")
+        .filter_map(|pair| pair[1].strip_prefix("mod ")?.strip_suffix(';'))
+        .flat_map(|module| [folder.join(format!("{module}.rs")), folder.join(module).join("mod.rs")])
+        .collect()
+}
+
 fn has_header(text: &str) -> bool {
     text.lines().find(|line| !line.trim().is_empty()).is_some_and(|line| line.starts_with("//!"))
 }
@@ -96,6 +114,16 @@ mod tests {
         assert_eq!(complaints("core/src/ingest.rs", "use std::fmt;\n"), 1);
         assert_eq!(complaints("core/src/ingest.rs", "//! Appends to the log.\n"), 0);
         assert_eq!(complaints("core/tests/ingest.rs", "use std::fmt;\n"), 0);
+    }
+
+    #[test]
+    fn a_file_that_is_only_there_for_tests_is_a_test() {
+        let source = |path: &str, text: &str| Source { path: path.into(), text: text.to_owned() };
+        let parent = source("core/src/lib.rs", "//! x\n#[cfg(test)]\nmod attacks;\nmod log;\n");
+        assert_eq!(
+            check(&[parent, source("core/src/attacks.rs", ""), source("core/src/log.rs", "")]).len(),
+            1
+        );
     }
 
     #[test]
