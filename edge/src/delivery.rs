@@ -56,6 +56,10 @@ pub(crate) struct JoinFailed {
 pub(crate) async fn run(worker: Rc<Worker>, mut queue: mpsc::Receiver<Delivery>) {
     let mut round = Vec::with_capacity(ROUND);
     while queue.recv_many(&mut round, ROUND).await > 0 {
-        worker.deliver(&mut round);
+        let mut hand_overs = round.drain(..);
+        while worker.deliver(&mut hand_overs) {
+            // A big channel has filled the batch: pings and requests of others get their turn before the rest.
+            tokio::task::yield_now().await;
+        }
     }
 }

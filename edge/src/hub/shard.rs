@@ -30,8 +30,9 @@ use crate::worker::Worker;
 
 /// Messages taken from one source before the others get their turn.
 const TURN: usize = 256;
-/// Frames of recent recoveries kept for the next subscriber that missed the same. When full, all are forgotten.
-const RECENT: usize = 4_096;
+/// Payload bytes of recent recoveries whose frames are kept for the next subscriber that missed the same. When full, all
+/// are forgotten; so they are after a second, when a storm is over.
+const RECENT_BYTES: usize = 8 * 1024 * 1024;
 /// Subscriber number of the shard itself, when it asks about a channel nobody here is in.
 const SELF: u16 = u16::MAX;
 /// How long other nodes have for saying who is in a channel.
@@ -55,10 +56,17 @@ struct Shard {
     interests: Interests,
     deliveries: Vec<mpsc::Sender<Delivery>>,
     recent: HashMap<*const Publication, Arc<Encoded>>,
+    recent_bytes: usize,
+    recent_since: Millis,
     /// Callers that wait for the other nodes' word on a channel.
     asking: Vec<Asking>,
     asked: u64,
+    /// When the gauges are refreshed and old frames are forgotten.
+    housekeeping: Millis,
 }
+
+/// Milliseconds between two looks at what needs no exact time.
+const HOUSEKEEPING_MS: Millis = 1_000;
 
 struct Asking {
     due: Millis,
@@ -120,8 +128,11 @@ impl Shard {
             interests,
             deliveries,
             recent: HashMap::new(),
+            recent_bytes: 0,
+            recent_since: 0,
             asking: Vec::new(),
             asked: 0,
+            housekeeping: HOUSEKEEPING_MS,
             worker,
             shared,
         }
@@ -232,8 +243,14 @@ impl Shard {
             self.roll.left(now, subscriber, &channel);
             self.hub.leave(now, subscriber, &channel);
         }
-        self.metrics.hub_channels.set(self.interests.len() as u64);
-        self.metrics.bus_dropped.set(self.interests.dropped());
+        if self.housekeeping <= now {
+            self.housekeeping = now + HOUSEKEEPING_MS;
+            if self.recent_since + HOUSEKEEPING_MS <= now {
+                self.forget_recent();
+            }
+            self.metrics.hub_channels.set(self.interests.len() as u64);
+            self.metrics.bus_dropped.set(self.interests.dropped());
+        }
         self.act().await;
     }
 
@@ -329,17 +346,27 @@ impl Shard {
         epoch: &Option<skywave_protocol::Epoch>,
         publication: Arc<Publication>,
     ) -> Arc<Encoded> {
-        if self.recent.len() >= RECENT {
-            self.recent.clear();
+        if self.recent_bytes >= RECENT_BYTES {
+            self.forget_recent();
         }
+        if self.recent.is_empty() {
+            self.recent_since = self.now();
+        }
+        let bytes = publication.data.len();
         // The entry keeps the publication alive, so its address cannot come to mean another one.
         let entry = self.recent.entry(Arc::as_ptr(&publication));
         entry
             .or_insert_with(|| {
+                self.recent_bytes += bytes;
                 let push = Push::Publication { channel: channel.clone(), epoch: epoch.clone(), publication };
                 Encoded::new(channel.clone(), push, false, self.shared.config.compression.threshold)
             })
             .clone()
+    }
+
+    fn forget_recent(&mut self) {
+        self.recent = HashMap::new();
+        self.recent_bytes = 0;
     }
 
     fn is_droppable(&self, channel: &ChannelName) -> bool {

@@ -217,11 +217,12 @@ impl State {
         }
     }
 
-    /// One round of hand-overs.
-    pub(crate) fn deliver(&mut self, round: &mut Vec<Delivery>) {
+    /// One round of hand-overs, or as many of them as fill a batch (`true`: there may be more).
+    pub(crate) fn deliver(&mut self, hand_overs: &mut impl Iterator<Item = Delivery>) -> bool {
         self.metrics.rounds.add(1);
-        self.metrics.hand_overs.add(round.len() as u64);
-        for delivery in round.drain(..) {
+        let mut full = false;
+        for delivery in hand_overs {
+            self.metrics.hand_overs.add(1);
             match delivery {
                 Delivery::Everyone(encoded) => self.fan_out(&encoded, false),
                 Delivery::Watchers(encoded) => self.fan_out(&encoded, true),
@@ -234,11 +235,13 @@ impl State {
                     self.pump(slot);
                 }
             }
-            if self.batch.is_full() {
-                self.flush();
+            full = self.batch.is_full();
+            if full {
+                break;
             }
         }
         self.flush();
+        full
     }
 
     fn fan_out(&mut self, encoded: &Encoded, watchers: bool) {

@@ -161,8 +161,9 @@ impl Worker {
         self.inflating.borrow_mut()
     }
 
-    pub(crate) fn deliver(&self, round: &mut Vec<Delivery>) {
-        self.state().deliver(round);
+    /// Delivers until the hand-overs are used up (`false`) or a batch is full and written (`true`).
+    pub(crate) fn deliver(&self, hand_overs: &mut impl Iterator<Item = Delivery>) -> bool {
+        self.state().deliver(hand_overs)
     }
 
     /// Resolves when no hub shard is behind with this worker's commands.

@@ -240,8 +240,7 @@ impl State {
     pub(crate) fn schedule(&mut self, slot: ConnectionSlot, due: Millis) {
         let connection = &mut self.connections[slot as usize];
         if due < connection.scheduled {
-            connection.scheduled = due;
-            self.wheel.schedule(connection.key, due);
+            connection.scheduled = self.wheel.schedule(connection.key, due);
         }
     }
 
@@ -253,6 +252,10 @@ impl State {
         for key in due.drain(..) {
             let Some(slot) = self.find(key) else { continue };
             let connection = &mut self.connections[slot as usize];
+            if connection.scheduled > now {
+                // An entry from before the deadline moved nearer and was dealt with.
+                continue;
+            }
             connection.scheduled = Millis::MAX;
             match &connection.ending {
                 Some(ending) if ending.deadline <= now => self.abort(slot),

@@ -1,7 +1,7 @@
 //! A coarse timer wheel: which connections want attention in which tick. One ticker a worker, no timer per connection.
 //!
 //! Entries are hints: a connection whose deadline moved away is looked at early and put back; one whose deadline moved
-//! nearer is entered again. Never: decides anything.
+//! nearer is entered again, and its older entry is passed over when it comes up. Never: decides anything.
 
 /// Milliseconds between two ticks: deadlines are met this much late at worst.
 pub(crate) const TICK_MS: u64 = 250;
@@ -22,9 +22,11 @@ impl Wheel {
     }
 
     /// Notes that `key` wants to be looked at from `due_ms` on (or one round of the wheel from now, if that is sooner).
-    pub(crate) fn schedule(&mut self, key: u64, due_ms: u64) {
+    /// Answers when it will be, in milliseconds: an entry that comes up at another time has been replaced since.
+    pub(crate) fn schedule(&mut self, key: u64, due_ms: u64) -> u64 {
         let tick = due_ms.div_ceil(TICK_MS).clamp(self.tick, self.tick + SLOTS - 1);
         self.slots[(tick % SLOTS) as usize].push(key);
+        tick * TICK_MS
     }
 
     /// Moves every key whose tick has come into `due`.
@@ -55,8 +57,8 @@ mod tests {
     #[test]
     fn keys_come_at_their_tick_and_once() {
         let mut wheel = Wheel::new(10_000);
-        wheel.schedule(1, 10_400);
-        wheel.schedule(2, 11_000);
+        assert_eq!(wheel.schedule(1, 10_400), 10_500);
+        assert_eq!(wheel.schedule(2, 11_000), 11_000);
         wheel.schedule(3, 9_000);
         assert_eq!(advance(&mut wheel, 10_100), [3], "what is overdue comes with the next tick");
         assert_eq!(advance(&mut wheel, 10_400), [] as [u64; 0]);
@@ -68,7 +70,7 @@ mod tests {
     #[test]
     fn far_deadlines_are_looked_at_within_one_round_and_a_pause_loses_none() {
         let mut wheel = Wheel::new(0);
-        wheel.schedule(7, 10_000_000);
+        assert_eq!(wheel.schedule(7, 10_000_000), (SLOTS - 1) * TICK_MS);
         wheel.schedule(8, 1_000);
         assert_eq!(advance(&mut wheel, 1_000_000_000), [7, 8]);
         wheel.schedule(9, 1_000_000_500);
