@@ -24,6 +24,7 @@ use crate::metrics::EdgeCollector;
 use crate::ports::EdgePorts;
 use crate::relay::Relay;
 use crate::shared::Shared;
+use crate::transport::webtransport;
 use crate::worker::{self, Inputs, Job, Remote, Worker};
 
 /// Connections the kernel keeps for us until they are accepted, per listening socket.
@@ -266,7 +267,6 @@ async fn work(
     failed: mpsc::Sender<u16>,
 ) {
     let Seed { index, jobs, deliveries, commands, listeners, datagrams } = seed;
-    let _ = datagrams;
     let queue = shared.config.limits.queue;
     let (history_sender, histories) = mpsc::channel(HISTORIES);
     let (live_inbox, live) = Inbox::new(queue);
@@ -287,6 +287,14 @@ async fn work(
         tokio::task::spawn_local(async move {
             if let Err(error) = front::accept(worker, listener).await {
                 tracing::error!(%error, "a listener cannot be used");
+            }
+        });
+    }
+    if let (Some(socket), Some(tls)) = (datagrams, shared.ports.tls.clone()) {
+        let worker = worker.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = webtransport::serve(worker, socket, tls).await {
+                tracing::error!(%error, "the WebTransport socket cannot be used");
             }
         });
     }

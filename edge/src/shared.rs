@@ -72,6 +72,12 @@ impl Shared {
         self.draining.subscribe()
     }
 
+    /// Limits count by address, so an address must be proven before it counts.
+    pub(crate) fn limits_addresses(&self) -> bool {
+        let limits = &self.config.limits;
+        limits.connections_per_address > 0 || limits.address_handshakes.is_some()
+    }
+
     pub(crate) fn now_ms(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
     }

@@ -23,6 +23,7 @@ use skywave_protocol::{ChannelName, CloseCode};
 
 pub(crate) mod sse;
 pub mod websocket;
+pub(crate) mod webtransport;
 
 /// Which transport a connection came by; a label of metrics and logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -110,6 +111,9 @@ pub trait Outlet {
 
     /// Ready when `try_send` may take more than it did. Only polled while something is queued.
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// The client has left the channel: nothing of it will be sent until it joins again.
+    fn left(&self, _channel: &ChannelName) {}
 
     /// The connection was closed by the server. The transport's task learns it through
     /// [`Handle::closed`](crate::worker::Handle::closed) as well; this is the place for what can be done at once.

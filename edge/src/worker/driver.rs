@@ -14,6 +14,7 @@ use skywave_protocol::{
     ChannelName, ClientMessage, DecodeFailure, ErrorCode, Publication, Reply, Subject, UserId, WireError,
 };
 
+use super::connection::Line;
 use super::state::State;
 use super::subscribers::{ConnectionSlot, relocate};
 use crate::core_client::{Answered, DurablePublish, Requester};
@@ -97,7 +98,11 @@ impl State {
         if left {
             self.metrics.subscriptions.sub(1);
         }
-        self.connections[slot as usize].subscriptions = mine;
+        let connection = &mut self.connections[slot as usize];
+        connection.subscriptions = mine;
+        if let Line::Outlet(outlet) = &connection.line {
+            outlet.left(&channel);
+        }
         let subscriber = self.subscriber(slot);
         self.command(HubCommand::Leave { subscriber, channel });
     }

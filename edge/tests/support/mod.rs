@@ -5,6 +5,7 @@ pub mod client;
 pub mod core;
 pub mod http;
 pub mod token;
+pub mod webtransport;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

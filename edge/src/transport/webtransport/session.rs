@@ -1,0 +1,172 @@
+//! A session while it stands: one task that reads what the client sends and waits for either side to end it.
+
+use std::future::poll_fn;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::task::{Poll, ready};
+
+use bytes::Bytes;
+use quinn::{Connection, RecvStream, SendStream};
+use skywave_protocol::{CloseCode, ErrorCode};
+use tokio::io::ReadBuf;
+use tokio::time::timeout;
+
+use super::establish::Established;
+use super::h3::{self, H3Error};
+use super::input::Input;
+use super::outlet::WebTransportOutlet;
+use crate::transport::{Encoding, Transport};
+use crate::worker::{Handle, InputFormat, NewConnection, Worker};
+
+pub(super) async fn run(worker: &Rc<Worker>, established: Established) {
+    let Established { connection, request, control, begun, encoding, critical, settings } = established;
+    let limits = &worker.shared().config.limits;
+    let outlet = WebTransportOutlet::new(connection.clone(), control.0, encoding, limits.outbox_bytes);
+    let handle =
+        match worker.open(NewConnection { transport: Transport::WebTransport, outlet: outlet.clone() }) {
+            Ok(handle) => handle,
+            Err(error) => {
+                let code =
+                    if error.code == ErrorCode::Draining { CloseCode::Drain } else { CloseCode::ServerFull };
+                return say_goodbye(worker, &connection, request.0, &outlet, code, &error.message).await;
+            }
+        };
+    let format = if encoding == Encoding::StreamBinary { InputFormat::Binary } else { InputFormat::Json };
+    let mut session = Session {
+        worker,
+        connection,
+        handle,
+        input: Input::new(format, limits.message_bytes),
+        control: control.1,
+    };
+    let (code, reason) = match session.take(&begun) {
+        ControlFlow::Break(end) => end,
+        ControlFlow::Continue(()) => {
+            drop(begun);
+            session.serve(request.1).await
+        }
+    };
+    let Session { connection, handle, .. } = session;
+    // The channels are left before the goodbye: it may take its time.
+    drop(handle);
+    say_goodbye(worker, &connection, request.0, &outlet, code, &reason).await;
+    drop((critical, settings));
+}
+
+type End = (CloseCode, String);
+
+struct Session<'a> {
+    worker: &'a Rc<Worker>,
+    connection: Connection,
+    handle: Handle,
+    input: Input,
+    control: RecvStream,
+}
+
+impl Session<'_> {
+    /// Until one side ends it; then, what to say.
+    async fn serve(&mut self, mut request: RecvStream) -> End {
+        let gone = || (CloseCode::Normal, String::new());
+        loop {
+            let flow = tokio::select! {
+                end = self.handle.closed() => ControlFlow::Break(end),
+                read = read(self.worker, &mut self.control, &mut self.input, &self.handle) => read,
+                datagram = self.connection.read_datagram() => match datagram {
+                    Ok(datagram) => {
+                        self.datagram(&datagram);
+                        ControlFlow::Continue(())
+                    }
+                    Err(_) => ControlFlow::Break(gone()),
+                },
+                // Whatever comes on it, only its end means something to us.
+                chunk = request.read_chunk(64 * 1024, true) => match chunk {
+                    Ok(Some(_)) => ControlFlow::Continue(()),
+                    Ok(None) | Err(_) => ControlFlow::Break(gone()),
+                },
+                stream = self.connection.accept_uni() => match stream {
+                    Ok(mut stream) => {
+                        let _ = stream.stop(H3Error::BufferedStreamRejected.code());
+                        ControlFlow::Continue(())
+                    }
+                    Err(_) => ControlFlow::Break(gone()),
+                },
+                stream = self.connection.accept_bi() => match stream {
+                    Ok((mut send, mut recv)) => {
+                        let _ = send.reset(H3Error::BufferedStreamRejected.code());
+                        let _ = recv.stop(H3Error::BufferedStreamRejected.code());
+                        ControlFlow::Continue(())
+                    }
+                    Err(_) => ControlFlow::Break(gone()),
+                },
+            };
+            match flow {
+                ControlFlow::Break(end) => return end,
+                ControlFlow::Continue(()) => self.handle.room().await,
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> ControlFlow<End> {
+        take(&mut self.input, &self.handle, bytes)
+    }
+
+    fn datagram(&self, datagram: &Bytes) {
+        // Of another session, or larger than a message may be: nothing is owed to a datagram.
+        if let Some(message) = h3::datagram_payload(datagram) {
+            self.handle.receive_encoded(self.input.format(), message);
+        }
+    }
+}
+
+/// Reads what the control stream has, through the worker's buffer.
+async fn read(
+    worker: &Rc<Worker>,
+    control: &mut RecvStream,
+    input: &mut Input,
+    handle: &Handle,
+) -> ControlFlow<End> {
+    poll_fn(|cx| {
+        let mut scratch = worker.scratch();
+        let mut buf = ReadBuf::new(&mut scratch);
+        Poll::Ready(match ready!(control.poll_read_buf(cx, &mut buf)) {
+            Ok(()) if buf.filled().is_empty() => ControlFlow::Break((CloseCode::Normal, String::new())),
+            Ok(()) => take(input, handle, buf.filled()),
+            Err(_) => ControlFlow::Break((CloseCode::Normal, String::new())),
+        })
+    })
+    .await
+}
+
+fn take(input: &mut Input, handle: &Handle, bytes: &[u8]) -> ControlFlow<End> {
+    let format = input.format();
+    match input.take(bytes, |batch| handle.receive_encoded(format, batch)) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(code) => {
+            handle.close(code, code.reason());
+            ControlFlow::Break((code, code.reason().to_owned()))
+        }
+    }
+}
+
+/// Ends the session with its code, gives the client time to take it, and closes the connection.
+async fn say_goodbye(
+    worker: &Rc<Worker>,
+    connection: &Connection,
+    mut request: SendStream,
+    outlet: &WebTransportOutlet,
+    code: CloseCode,
+    reason: &str,
+) {
+    if connection.close_reason().is_none() {
+        outlet.finish();
+        let patience = worker.shared().config.timing.close;
+        let _ = timeout(patience, async {
+            if request.write_all(&h3::close(code, reason)).await.is_ok() {
+                let _ = request.finish();
+                connection.closed().await;
+            }
+        })
+        .await;
+    }
+    connection.close(H3Error::SessionGone.code(), b"");
+}
