@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use skywave_edge::auth::AuthConfig;
-use support::webtransport::{Source, WtClient, config, dial, edge, ports};
+use support::webtransport::{Source, WtClient, config, dial, dial_from, edge, endpoint, ports};
 use support::{TestEdge, token};
 use wtransport::error::ConnectingError;
 
@@ -184,8 +184,9 @@ async fn limits_hold_on_every_way_in() {
     assert_eq!(WtClient::open(&edge).await.closed().await.0, 4503);
     edge.until("skywave_edge_connections", |n| n == 1.0).await;
     let mut full = Vec::new();
+    let endpoint = endpoint(&edge).await;
     let refused = loop {
-        match dial(&edge, "/v1/wt", &[]).await {
+        match dial_from(&endpoint, &edge, "/v1/wt", &[]).await {
             Ok(connection) => full.push(connection),
             Err(error) => break error,
         }

@@ -43,7 +43,7 @@ pub fn url(edge: &TestEdge) -> String {
     format!("https://{}/v1/wt", edge.handle.webtransport().unwrap())
 }
 
-pub async fn endpoint(edge: &TestEdge) -> Endpoint<wtransport::endpoint::endpoint_side::Client> {
+pub async fn endpoint(edge: &TestEdge) -> ClientEndpoint {
     let answer = super::http::get(edge.address(), "/v1/webtransport/certificate").await.json();
     assert_eq!(answer["url"], url(edge));
     let hash = answer["hashes"][0]["value"].as_str().unwrap().to_owned();
@@ -60,17 +60,26 @@ fn decode_base64(text: &str) -> Vec<u8> {
     base64::engine::general_purpose::STANDARD.decode(text).unwrap()
 }
 
+pub type ClientEndpoint = Endpoint<wtransport::endpoint::endpoint_side::Client>;
+
 pub async fn dial(
     edge: &TestEdge,
     path: &str,
     headers: &[(&str, &str)],
 ) -> Result<Connection, ConnectingError> {
-    let base = url(edge);
-    let mut options = wtransport::endpoint::ConnectOptions::builder(base.replace("/v1/wt", path));
+    dial_from(&endpoint(edge).await, edge, path, headers).await
+}
+
+pub async fn dial_from(
+    endpoint: &ClientEndpoint,
+    edge: &TestEdge,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<Connection, ConnectingError> {
+    let mut options = wtransport::endpoint::ConnectOptions::builder(url(edge).replace("/v1/wt", path));
     for (name, value) in headers {
         options = options.add_header(name, value);
     }
-    let endpoint = endpoint(edge).await;
     timeout(PATIENCE, endpoint.connect(options.build())).await.expect("no answer to CONNECT")
 }
 
