@@ -14,8 +14,8 @@ use super::recovery::Collected;
 use super::{Context, HubConfig, HubOutput};
 
 /// A position beyond the head is looked for this often before the client is told that the log does not hold it: the core
-/// that answered may have been behind.
-const BEYOND_READS: u8 = 3;
+/// that answered may have been behind. With the doubling waits in between that takes most of a second.
+const BEYOND_READS: u8 = 5;
 
 enum Verdict {
     /// It gets everything after the offset.

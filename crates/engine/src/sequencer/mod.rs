@@ -130,3 +130,6 @@ impl Sequencer {
         self.dedup.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

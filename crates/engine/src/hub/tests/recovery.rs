@@ -210,7 +210,7 @@ fn a_client_that_knows_the_new_epoch_first_brings_it_along() {
 fn a_position_beyond_the_log_is_looked_for_before_it_is_denied() {
     let mut world = World::live_at(10);
     world.join(2, Some(position(15)));
-    for _ in 0..3 {
+    for _ in 0..5 {
         assert_eq!(world.take(), []);
         let (id, query) = world.read();
         let answer = world.history(&query);
