@@ -1,5 +1,7 @@
 //! From the handshake to the control stream: settings, the CONNECT request, its answer.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use http::Uri;
@@ -22,10 +24,15 @@ pub(super) struct Established {
     /// Bytes of the control stream that were read with its beginning.
     pub(super) begun: Vec<u8>,
     pub(super) encoding: Encoding,
-    /// HTTP/3's own streams: closing one of them would be an error of either side.
-    pub(super) critical: Vec<RecvStream>,
+    /// Looks after the client's unidirectional streams; ends only with a failure.
+    pub(super) client_streams: ClientStreams,
+    /// Ours with the settings: closing it would be an error.
     pub(super) settings: SendStream,
 }
+
+/// Holds HTTP/3's own streams as long as the connection stands: closing one of them, also before it has said what it is,
+/// is an error that ends the connection.
+pub(super) type ClientStreams = Pin<Box<dyn Future<Output = Failed>>>;
 
 /// Why there is no session.
 pub(super) enum Failed {
@@ -65,71 +72,61 @@ impl From<quinn::ReadError> for Failed {
 pub(super) async fn establish(worker: &Rc<Worker>, connection: &Connection) -> Result<Established, Failed> {
     let mut settings = connection.open_uni().await?;
     settings.write_all(&h3::control_stream()).await?;
-    let mut critical = Vec::new();
-    // The two sides of the client's beginning are not ordered among each other, but neither gets far without the other.
+    let mut client_streams: ClientStreams = Box::pin(accept_unidirectional(connection.clone()));
+    // The two sides of the client's beginning are not ordered among each other.
     let (request, encoding) = tokio::select! {
         biased;
-        failed = client_streams(connection, &mut critical) => return Err(failed),
+        failed = &mut client_streams => return Err(failed),
         request = accept_request(worker, connection) => request?,
     };
-    let ((control_send, control_recv), begun) = tokio::select! {
+    let (control, begun) = tokio::select! {
         biased;
-        failed = client_streams(connection, &mut critical) => return Err(failed),
+        failed = &mut client_streams => return Err(failed),
         control = accept_control(connection) => control?,
     };
     Ok(Established {
         connection: connection.clone(),
         request,
-        control: (control_send, control_recv),
+        control,
         begun,
         encoding,
-        critical,
+        client_streams,
         settings,
     })
 }
 
-/// Takes HTTP/3's own streams; ends only with a failure.
-async fn client_streams(connection: &Connection, critical: &mut Vec<RecvStream>) -> Failed {
+/// One after the other: what waits behind a stream that says nothing waits at the client, which has few of them.
+async fn accept_unidirectional(connection: Connection) -> Failed {
+    let mut kept = Vec::new();
     loop {
-        let stream = match connection.accept_uni().await {
-            Ok(stream) => stream,
-            Err(_) => return Failed::Gone,
-        };
-        match accept_unidirectional(stream).await {
-            Ok(Some(stream)) => critical.push(stream),
-            Ok(None) => {}
+        let Ok(mut stream) = connection.accept_uni().await else { return Failed::Gone };
+        match identify(&mut stream).await {
+            Ok(Unidirectional::Control | Unidirectional::Qpack) => kept.push(stream),
+            // The session knows no unidirectional streams of a client.
+            Ok(Unidirectional::Other) => drop(stream.stop(H3Error::StreamCreation.code())),
             Err(failed) => return failed,
         }
     }
 }
 
-/// Keeps the streams of HTTP/3 itself and refuses the others: the session knows no unidirectional streams of a client.
-pub(super) async fn accept_unidirectional(mut stream: RecvStream) -> Result<Option<RecvStream>, Failed> {
+async fn identify(stream: &mut RecvStream) -> Result<Unidirectional, Failed> {
     let mut bytes = Vec::new();
     let (kind, used) = loop {
         if let Some(kind) = h3::unidirectional(&bytes) {
             break kind;
         }
-        if !more(&mut stream, &mut bytes).await? {
-            return Ok(None);
+        if !more(stream, &mut bytes).await? {
+            return Ok(Unidirectional::Other);
         }
     };
-    match kind {
-        Unidirectional::Qpack => Ok(Some(stream)),
-        Unidirectional::Control => loop {
-            if let Some(outcome) = h3::begins_with_settings(&bytes[used..]) {
-                outcome?;
-                return Ok(Some(stream));
-            }
-            if !more(&mut stream, &mut bytes).await? {
+    if kind == Unidirectional::Control {
+        while h3::begins_with_settings(&bytes[used..]).transpose()?.is_none() {
+            if !more(stream, &mut bytes).await? {
                 return Err(H3Error::MissingSettings.into());
             }
-        },
-        Unidirectional::Other => {
-            let _ = stream.stop(H3Error::StreamCreation.code());
-            Ok(None)
         }
     }
+    Ok(kind)
 }
 
 /// The client's first bidirectional stream must be the CONNECT request for `/v1/wt`.

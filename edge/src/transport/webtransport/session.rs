@@ -11,7 +11,7 @@ use skywave_protocol::{CloseCode, ErrorCode};
 use tokio::io::ReadBuf;
 use tokio::time::timeout;
 
-use super::establish::Established;
+use super::establish::{ClientStreams, Established, Failed};
 use super::h3::{self, H3Error};
 use super::input::Input;
 use super::outlet::WebTransportOutlet;
@@ -19,7 +19,7 @@ use crate::transport::{Encoding, Transport};
 use crate::worker::{Handle, InputFormat, NewConnection, Worker};
 
 pub(super) async fn run(worker: &Rc<Worker>, established: Established) {
-    let Established { connection, request, control, begun, encoding, critical, settings } = established;
+    let Established { connection, request, control, begun, encoding, client_streams, settings } = established;
     let limits = &worker.shared().config.limits;
     let outlet = WebTransportOutlet::new(connection.clone(), control.0, encoding, limits.outbox_bytes);
     let handle =
@@ -39,18 +39,21 @@ pub(super) async fn run(worker: &Rc<Worker>, established: Established) {
         input: Input::new(format, limits.message_bytes),
         control: control.1,
     };
+    let (connect_send, mut connect_recv) = request;
+    let mut client_streams = client_streams;
     let (code, reason) = match session.take(&begun) {
         ControlFlow::Break(end) => end,
         ControlFlow::Continue(()) => {
             drop(begun);
-            session.serve(request.1).await
+            session.serve(&mut connect_recv, &mut client_streams).await
         }
     };
-    let Session { connection, handle, .. } = session;
+    let Session { connection, handle, control, .. } = session;
     // The channels are left before the goodbye: it may take its time.
     drop(handle);
-    say_goodbye(worker, &connection, request.0, &outlet, code, &reason).await;
-    drop((critical, settings));
+    say_goodbye(worker, &connection, connect_send, &outlet, code, &reason).await;
+    // Dropping a stream tells the peer that it is not read any more: not before the end.
+    drop((control, connect_recv, client_streams, settings));
 }
 
 type End = (CloseCode, String);
@@ -65,7 +68,7 @@ struct Session<'a> {
 
 impl Session<'_> {
     /// Until one side ends it; then, what to say.
-    async fn serve(&mut self, mut request: RecvStream) -> End {
+    async fn serve(&mut self, request: &mut RecvStream, client_streams: &mut ClientStreams) -> End {
         let gone = || (CloseCode::Normal, String::new());
         loop {
             let flow = tokio::select! {
@@ -83,13 +86,10 @@ impl Session<'_> {
                     Ok(Some(_)) => ControlFlow::Continue(()),
                     Ok(None) | Err(_) => ControlFlow::Break(gone()),
                 },
-                stream = self.connection.accept_uni() => match stream {
-                    Ok(mut stream) => {
-                        let _ = stream.stop(H3Error::BufferedStreamRejected.code());
-                        ControlFlow::Continue(())
-                    }
-                    Err(_) => ControlFlow::Break(gone()),
-                },
+                failed = &mut *client_streams => ControlFlow::Break(match failed {
+                    Failed::Protocol(..) => (CloseCode::ProtocolError, CloseCode::ProtocolError.reason().to_owned()),
+                    Failed::Gone | Failed::Refused(_) => gone(),
+                }),
                 stream = self.connection.accept_bi() => match stream {
                     Ok((mut send, mut recv)) => {
                         let _ = send.reset(H3Error::BufferedStreamRejected.code());
