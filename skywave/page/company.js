@@ -19,7 +19,8 @@ export class Company {
   #members = new Map();
   #names = new Map();
   #typing = new Map();
-  #typedAt = 0;
+  /** When it was last told that this tab types; `undefined`: it does not. */
+  #typedAt;
 
   enter(client, channel, name) {
     this.leave();
@@ -87,9 +88,9 @@ export class Company {
   /** Tells the others, not with every key. */
   typing(active) {
     const now = performance.now();
-    if (active && now - this.#typedAt < RENEW_MS) return;
-    if (!active && this.#typedAt === 0) return;
-    this.#typedAt = active ? now : 0;
+    if (active && this.#typedAt !== undefined && now - this.#typedAt < RENEW_MS) return;
+    if (!active && this.#typedAt === undefined) return;
+    this.#typedAt = active ? now : undefined;
     this.#say(active ? 'typing' : 'idle');
   }
 

@@ -11,6 +11,8 @@ import { join, resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 
 const BINARY = resolve(process.env.SKYWAVE_BIN ?? join(import.meta.dirname, '../../../target/debug/skywave'));
+/** Without settings for the relay: it reads (and checks) every variable of that prefix. */
+const ENVIRONMENT = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SKYWAVE_')));
 const READY_MS = 20_000;
 
 export class Relay {
@@ -54,7 +56,7 @@ export class Relay {
     const child = spawn(
       BINARY,
       ['dev', '--config', join(this.#folder, 'skywave.toml'), '--listen', `127.0.0.1:${this.#port}`, '--data', data],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
+      { stdio: ['ignore', 'pipe', 'pipe'], env: ENVIRONMENT },
     );
     this.#process = child;
     for (const stream of [child.stdout, child.stderr]) stream.on('data', (text) => (this.#said = (this.#said + text).slice(-20_000)));

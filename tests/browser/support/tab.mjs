@@ -7,6 +7,8 @@ import { chromium } from 'playwright-core';
 
 const EXECUTABLE = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+/** Anything a test waits for happens within this time. */
+const TIMEOUT_MS = 15_000;
 const FAILURES = join(import.meta.dirname, '../failures');
 /** What a browser itself reports while a server is away; nothing of it is a fault of the page. */
 const SERVER_AWAY = /net::ERR_|WebSocket connection to|Failed to establish a connection|Failed to load resource/;
@@ -41,6 +43,7 @@ export class Tab {
   static async open(t, relay, name, { transport = 'auto', room = 'chat:lobby', token, beside } = {}) {
     const context = beside?.page.context() ?? (await (await launch()).newContext({ viewport: { width: 1280, height: 860 } }));
     const page = await context.newPage();
+    page.setDefaultTimeout(TIMEOUT_MS);
     const tab = new Tab(page, name);
     relay.host(async () => {
       if (!t.passed) await tab.#photograph(t.name);
