@@ -145,9 +145,10 @@ impl Default for Settings {
 
 /// The namespaces that a fresh `dev` knows.
 fn namespaces() -> BTreeMap<String, NamespaceOptions> {
-    let durable = NamespaceOptions { presence: true, ..NamespaceOptions::default() };
-    let private =
-        NamespaceOptions { subscribe: Access::Owner, publish: Access::Owner, ..NamespaceOptions::default() };
+    // A subscriber that was away while a file was piped through still finds all of it.
+    let kept = NamespaceOptions { history_size: 1_000_000, ..NamespaceOptions::default() };
+    let durable = NamespaceOptions { presence: true, ..kept.clone() };
+    let private = NamespaceOptions { subscribe: Access::Owner, publish: Access::Owner, ..kept };
     let live = NamespaceOptions {
         durability: Durability::Ephemeral,
         presence: true,

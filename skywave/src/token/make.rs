@@ -12,7 +12,7 @@ use super::capability;
 use super::key::KeyArgs;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct MakeArgs {
     /// The user the token names (claim sub); without it the bearer is anonymous, with the token's rights
     #[arg(long, value_name = "USER")]
     user: Option<String>,
@@ -68,7 +68,7 @@ fn lifetime(text: &str) -> Result<Lifetime, String> {
     }
 }
 
-pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: MakeArgs) -> anyhow::Result<ExitCode> {
     let signing = args.key.signing()?;
     let mut header = jsonwebtoken::Header::new(signing.algorithm);
     header.kid.clone_from(&args.kid);
@@ -78,7 +78,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-impl Args {
+impl MakeArgs {
     fn claims(&self, now: u64) -> anyhow::Result<Map<String, Value>> {
         let mut claims = Map::new();
         let mut claim = |name: &str, value: Option<Value>| {

@@ -14,12 +14,12 @@ pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<Verify>,
     #[command(flatten)]
-    make: make::Args,
+    make: make::MakeArgs,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum Verify {
-    Verify(verify::Args),
+    Verify(verify::VerifyArgs),
 }
 
 const EXAMPLES: &str = "\

@@ -14,7 +14,7 @@ use super::key::{self, KeyArgs};
 
 /// Verify a token and print its claims
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct VerifyArgs {
     /// The token; - reads it from standard input
     token: String,
     /// Accepted issuer
@@ -30,7 +30,7 @@ pub(super) struct Args {
 /// Longest input that is read for a token, in bytes.
 const INPUT_BYTES: u64 = 64 * 1024;
 
-pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: VerifyArgs) -> anyhow::Result<ExitCode> {
     let token = match args.token.as_str() {
         "-" => {
             let mut text = String::new();
@@ -56,7 +56,7 @@ pub(super) fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn verifier(args: &Args) -> anyhow::Result<Verifier> {
+fn verifier(args: &VerifyArgs) -> anyhow::Result<Verifier> {
     let algorithms = |usual: &[Algorithm]| args.key.algorithm.map_or(usual.to_vec(), |asked| vec![asked]);
     let key = |algorithm, secret: Option<String>, pem: Option<String>| KeyConfig {
         algorithm,

@@ -1,0 +1,107 @@
+//! `check-config`: what it accepts, what it says about the rest, and that the documentation is true.
+
+mod support;
+
+use std::fs;
+
+use support::{run, skywave, stderr, stdout};
+
+fn checked(toml: &str) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("skywave.toml");
+    fs::write(&path, toml).unwrap();
+    let output = run(&["check-config", "--config", path.to_str().unwrap()]);
+    let text = stderr(&output).replace(path.to_str().unwrap(), "FILE");
+    (output.status.code(), text.trim().to_owned())
+}
+
+#[test]
+fn mistakes_are_named_with_their_place() {
+    let cases = [
+        ("[edge]\nlisten = \"8080\"\n", "FILE:2: edge.listen: invalid socket address syntax"),
+        ("[edge]\nworker = 2\n", "FILE:2: edge.worker: unknown key; did you mean workers?"),
+        ("[limits]\nconnections = 0\n", "FILE:2: limits.connections: must be at least 1"),
+        ("[tls]\ncertificate = \"/x.pem\"\n", "tls.key: is missing"),
+        ("[namespaces.\"a b\"]\n", "namespaces.a b: a namespace name has"),
+        ("[namespaces.chat]\ndurability = \"durabel\"\n", "did you mean \"durable\"?"),
+        ("[log]\nlevel = \"loud=x\"\n", "FILE:2: log.level: "),
+        ("[core]\npersist_records = 0\n", "FILE:2: core.persist_records: must be at least 1"),
+        ("[auth]\nanonymous = false\n", "auth: "),
+        ("[timing]\npresence_lease_seconds = 1\n", "must be longer than timing.presence_beat_seconds"),
+        ("[node]\nname = \"a b\"\n", "FILE:2: node.name: "),
+    ];
+    for (toml, message) in cases {
+        let (code, text) = checked(toml);
+        assert_eq!(code, Some(2), "{toml}: {text}");
+        assert!(text.contains(message) && text.lines().count() == 1, "{toml}: {text}");
+    }
+    assert_eq!(checked("[edge]\nworkers = 2\n"), (Some(0), "The configuration is usable.".into()));
+}
+
+#[test]
+fn every_layer_shows_its_values_and_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("skywave.toml");
+    let secret = "hunter2-".repeat(8);
+    let toml = format!("[[auth.keys]]\nalgorithm = \"HS256\"\nsecret = \"{secret}\"\n[edge]\nworkers = 3\n");
+    fs::write(&path, toml).unwrap();
+    let output =
+        skywave(&["check-config", "--show", "--set", "limits.queue=100", "--config", path.to_str().unwrap()])
+            .env("SKYWAVE_NODE__REGION", "eu-1")
+            .output()
+            .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let shown = stdout(&output);
+    assert!(!shown.contains("hunter2"), "{shown}");
+    for line in [
+        "region = \"eu-1\"  # SKYWAVE_NODE__REGION",
+        "queue = 100  # --set",
+        "listen = \"127.0.0.1:8080\"  # default",
+    ] {
+        assert!(shown.contains(line), "{line} is not in {shown}");
+    }
+    assert!(shown.contains(&format!("workers = 3  # {}:5", path.display())), "{shown}");
+}
+
+#[test]
+fn a_server_refuses_what_check_config_refuses() {
+    let output = skywave(&["dev"]).env("SKYWAVE_EDGE__WORKERS", "many").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        stderr(&output).trim(),
+        "skywave: SKYWAVE_EDGE__WORKERS: edge.workers: expected a whole number from 0 to 18446744073709551615, found \"many\""
+    );
+}
+
+fn document() -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/configuration.md");
+    fs::read_to_string(path).unwrap()
+}
+
+/// Examples of the document that are whole configurations: blocks of TOML.
+fn examples(document: &str) -> Vec<&str> {
+    let blocks = document.split("```toml\n").skip(1);
+    blocks.map(|rest| rest.split("```").next().unwrap()).collect()
+}
+
+#[test]
+fn the_examples_of_the_document_are_accepted() {
+    let document = document();
+    let examples = examples(&document);
+    assert!(examples.len() >= 2);
+    let folder = tempfile::tempdir().unwrap();
+    // The files that the examples name.
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "s".repeat(48)).unwrap();
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let certificate =
+        rcgen::CertificateParams::new(vec!["relay.example.com".into()]).unwrap().self_signed(&key).unwrap();
+    fs::write(folder.path().join("certificate.pem"), certificate.pem()).unwrap();
+    fs::write(folder.path().join("key.pem"), key.serialize_pem()).unwrap();
+    fs::write(folder.path().join("token.pub.pem"), key.public_key_pem()).unwrap();
+    for example in examples {
+        let toml = example.replace("/etc/skywave", folder.path().to_str().unwrap());
+        let (code, text) = checked(&toml);
+        assert_eq!(code, Some(0), "{text}\n{toml}");
+    }
+}
