@@ -126,6 +126,25 @@ fn one_publication_from_the_command_line() {
 }
 
 #[test]
+fn webtransport_carries_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(any_port(), &folder.path().join("data"));
+    let url = server.url();
+    for encoding in ["json", "binary"] {
+        let channel = format!("chat:{encoding}");
+        let more = ["--url", &url, "--transport", "webtransport", "--encoding", encoding];
+        let mut args = vec!["pub", &channel];
+        args.extend(more);
+        let published = run_with_input(&args, &lines(700));
+        assert_eq!(published.status.code(), Some(0), "{}", stderr(&published));
+        let mut args = vec!["sub", &channel, "--from", "beginning", "--count", "700"];
+        args.extend(more);
+        let copy = run(&args);
+        assert!(copy.stdout == lines(700), "{encoding}: {}", stderr(&copy));
+    }
+}
+
+#[test]
 fn what_cannot_be_published_is_said_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(any_port(), &folder.path().join("data"));

@@ -8,7 +8,7 @@ use skywave_protocol::message::{HistoryPage, HistoryQuery, Member, Published};
 use skywave_protocol::{ChannelName, ErrorCode, MessageId, Payload, Request, WireError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use crate::config::{ClientConfig, Start, TokenSource, Transport};
+use crate::config::{ClientConfig, Start, TokenSource};
 use crate::driver::{Command, Driver};
 use crate::error::{ClosedError, ConnectError, PublishError, RequestError};
 use crate::event::{State, SubscriptionEvent};
@@ -317,10 +317,7 @@ fn check(config: &ClientConfig) -> Result<(), ConnectError> {
         return wrong("no address given".into());
     }
     for url in &config.urls {
-        transport::check_address(url).or_else(wrong)?;
-        if config.transport == Transport::WebTransport && url.starts_with("http:") {
-            return wrong(format!("WebTransport needs an https:// address, not {url}"));
-        }
+        transport::check_address(url, config.transport).or_else(wrong)?;
     }
     if u32::try_from(config.outbox_bytes).is_err() || config.outbox_bytes < ENTRY_BYTES {
         return wrong(format!("outbox_bytes must lie between {ENTRY_BYTES} and {}", u32::MAX));

@@ -85,7 +85,8 @@ impl ClientConfig {
 pub enum Transport {
     #[default]
     WebSocket,
-    /// Over HTTP/3; needs an `https` address.
+    /// Over HTTP/3; needs an `https` address. (Of an `http` address of this machine, as `skywave dev` has, it asks where
+    /// WebTransport is and which certificate to expect.)
     WebTransport,
 }
 

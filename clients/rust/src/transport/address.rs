@@ -2,6 +2,8 @@
 
 use http::Uri;
 
+use crate::config::Transport;
+
 /// A base address taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {
@@ -41,6 +43,17 @@ impl Address {
         format!("{scheme}://{}:{}{}{below}", self.host, self.port, self.path)
     }
 
+    /// The path of something of the relay, e.g. `/v1/ws`.
+    pub(super) fn path_of(&self, below: &str) -> String {
+        format!("{}{below}", self.path)
+    }
+
+    /// A loopback address, or the name of one.
+    pub(super) fn is_this_machine(&self) -> bool {
+        let host = self.host_name();
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+
     /// The host as the resolver takes it.
     pub(super) fn host_name(&self) -> &str {
         self.host.trim_start_matches('[').trim_end_matches(']')
@@ -48,8 +61,12 @@ impl Address {
 }
 
 /// Checks an address without using it.
-pub(crate) fn check(url: &str) -> Result<(), String> {
-    Address::parse(url).map(|_| ())
+pub(crate) fn check(url: &str, transport: Transport) -> Result<(), String> {
+    let address = Address::parse(url)?;
+    if transport == Transport::WebTransport && !address.secure && !address.is_this_machine() {
+        return Err(format!("WebTransport needs an https:// address, not {url}"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

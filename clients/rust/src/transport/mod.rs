@@ -6,6 +6,7 @@
 
 mod address;
 mod certificate;
+mod discover;
 mod websocket;
 mod webtransport;
 
@@ -68,6 +69,7 @@ impl Dialer {
 }
 
 /// The way back to the driver.
+#[derive(Clone)]
 struct Report {
     id: LinkId,
     events: mpsc::Sender<(LinkId, LinkEvent)>,
