@@ -12,7 +12,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-
 use skywave_engine::sequencer::{DedupRecord, Sequenced, Sequencer};
 use skywave_engine::time::Millis;
 use skywave_ports::{Bus, DedupEntry, LogEntry, StoredPublication};

@@ -11,6 +11,9 @@ use tokio::task::JoinHandle;
 
 use crate::sqlite;
 
+/// Times the size at which copying begins.
+const CROWDED: u64 = 4;
+
 pub(crate) struct Journal {
     database: PathBuf,
     most_bytes: u64,
@@ -32,7 +35,13 @@ impl Journal {
 
     /// To be called between commits.
     pub(crate) async fn tend(&mut self, writer: &mut SqliteConnection) {
-        match &self.copying {
+        match &mut self.copying {
+            // Commits are faster than the copying: they wait for it, so that the journal is bounded.
+            Some(copying) if self.bytes >= CROWDED * self.most_bytes => {
+                let _ = copying.await;
+                self.copying = None;
+                self.finish(writer).await;
+            }
             None if self.bytes >= self.most_bytes => {
                 let database = self.database.clone();
                 self.copying = Some(tokio::spawn(async move {
