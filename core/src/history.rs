@@ -93,12 +93,12 @@ impl Shared {
         };
         match self.store.history(&query).await {
             Ok(rows) => Ok(join(query, rows, tail)),
-            Err(error) => self.from_tail_alone(query, tail, error),
+            Err(error) => self.tail_alone(query, tail, error),
         }
     }
 
     /// Without the store, what lies wholly in the tail can still be had.
-    fn from_tail_alone(
+    fn tail_alone(
         &self,
         query: HistoryQuery,
         tail: ChannelTail,

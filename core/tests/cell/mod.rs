@@ -1,5 +1,6 @@
 //! A cell over in-memory ports, and a client that speaks to its core as an edge does.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::time::Duration;

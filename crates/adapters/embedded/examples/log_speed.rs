@@ -1,6 +1,7 @@
 //! Measures the embedded log: appends a second with many publishers, latency with few.
 //!
 //! `cargo run --release -p skywave-embedded --example log_speed [FOLDER]`
+#![allow(clippy::print_stdout, reason = "its output is its purpose")]
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Measures the embedded store: rows a second into few and into many channels, and pages of history a second.
 //!
 //! `cargo run --release -p skywave-embedded --example store_speed [FOLDER]`
+#![allow(clippy::print_stdout, reason = "its output is its purpose")]
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! Disks that are full, cannot be written, or lose power. Each test needs to mount a small file system, and says so and
 //! passes where it may not.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::collections::BTreeMap;

@@ -28,7 +28,7 @@ async fn acknowledged_records_survive_kills() {
     }
     let log = open_log(folder.path()).await;
     check_log(&log, &all).await;
-    println!("{} records acknowledged over {ROUNDS} kills", all.len());
+    eprintln!("{} records acknowledged over {ROUNDS} kills", all.len());
 }
 
 /// Not a test by itself: a child's main function.
