@@ -49,3 +49,30 @@ impl Pending {
         *self = Self::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use skywave_protocol::Payload;
+
+    use super::*;
+
+    fn publication(offset: Offset) -> Arc<Publication> {
+        let data = Payload::Binary(Bytes::from_static(b"four"));
+        Arc::new(Publication { offset, id: None, from: None, time_ms: 0, data })
+    }
+
+    #[test]
+    fn bounded_by_count_and_by_bytes() {
+        for (pending_publications, pending_bytes) in [(3, 100), (100, 15)] {
+            let config = HubConfig { pending_publications, pending_bytes, ..HubConfig::default() };
+            let mut pending = Pending::default();
+            for offset in [7, 9, 8, 8, 10, 11] {
+                pending.insert(publication(offset), &config);
+            }
+            let taken: Vec<_> = (5..15).filter_map(|head| pending.next_after(head)).collect();
+            assert_eq!(taken.iter().map(|publication| publication.offset).collect::<Vec<_>>(), [7, 8, 9]);
+            assert_eq!((pending.first(), pending.bytes), (None, 0));
+        }
+    }
+}

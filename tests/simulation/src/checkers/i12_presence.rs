@@ -38,11 +38,11 @@ pub(super) fn check(history: &History) -> Verdict {
             Fact::Unsubscribed { connection, channel, .. } => {
                 told.retain(|(of, in_, _), _| of != connection || in_ != channel);
             }
-            Fact::Came { connection, channel, who, .. } => {
-                if told.insert((*connection, *channel, who), true) == Some(true) {
-                    let what = format!("connection {connection} was told twice that {who} came to {channel}");
-                    return broken("I12", entry.time, what);
-                }
+            Fact::Came { connection, channel, who, .. }
+                if told.insert((*connection, *channel, who), true) == Some(true) =>
+            {
+                let what = format!("connection {connection} was told twice that {who} came to {channel}");
+                return broken("I12", entry.time, what);
             }
             Fact::Went { connection, channel, who, .. } => {
                 if told.insert((*connection, *channel, who), false) == Some(false) {

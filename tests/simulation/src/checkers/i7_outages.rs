@@ -45,7 +45,7 @@ pub(super) fn check(history: &History) -> Verdict {
         return broken("I7", end, what);
     }
     for client in 0..history.users.len() {
-        if channels.get(&client).is_none() || channels.get(&client) != standing.get(&client) {
+        if !channels.contains_key(&client) || channels.get(&client) != standing.get(&client) {
             let what = format!("client {client} did not get back what it had subscribed to");
             return broken("I7", end, what);
         }

@@ -444,7 +444,7 @@ impl World {
             Push::Expiring { .. } => {
                 self.tally.count("expiry warnings");
                 // Every other client forgets, and is closed.
-                if client % 2 == 0 {
+                if client.is_multiple_of(2) {
                     let expiry = self.now / 1_000 + self.clients[client].lifetime;
                     let token = token(self.clients[client].user.as_deref().unwrap_or(""), expiry);
                     self.client_requests(client, Waiting::Other, Request::Refresh { token });

@@ -540,7 +540,7 @@ impl World {
                 self.flush_session(edge, connection);
             }
             Delivery::Publication { channel, publication } => {
-                self.to_subscribers(edge, &channel, |channel| Push::Publication {
+                self.fan_out(edge, &channel, |channel| Push::Publication {
                     channel,
                     epoch: None,
                     publication: publication.clone(),
@@ -548,7 +548,7 @@ impl World {
             }
             Delivery::Gap { channel, epoch, from, to, reason } => {
                 self.tally.count("gaps announced to members");
-                self.to_subscribers(edge, &channel, |channel| Push::Gap {
+                self.fan_out(edge, &channel, |channel| Push::Gap {
                     channel,
                     epoch: epoch.clone(),
                     from,
@@ -590,7 +590,7 @@ impl World {
         UserId::parse(user).ok()
     }
 
-    fn to_subscribers(&mut self, edge: usize, channel: &ChannelName, push: impl Fn(ChannelName) -> Push) {
+    fn fan_out(&mut self, edge: usize, channel: &ChannelName, push: impl Fn(ChannelName) -> Push) {
         let subscribers: Vec<ConnectionId> =
             self.edges[edge].table.get(channel).into_iter().flatten().copied().collect();
         let droppable = !self.channels[self.channel_index(channel)].durable;

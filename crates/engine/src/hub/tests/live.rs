@@ -186,6 +186,18 @@ fn a_new_epoch_is_confirmed_announced_and_followed() {
 }
 
 #[test]
+fn what_waited_in_the_old_epoch_is_not_delivered_in_the_new_one() {
+    let mut world = World::live_at(50);
+    world.publish(53);
+    (world.epoch, world.head) = (super::support::epoch("e2"), 52);
+    world.answer();
+    let expected = [Out::Gap(1, 50, GapReason::Epoch), Out::Deliver(51), Out::Deliver(52)];
+    assert_eq!(world.take(), expected);
+    world.publish_in("e2", 53);
+    assert_eq!(world.take(), [Out::Deliver(53)]);
+}
+
+#[test]
 fn a_straggler_of_another_epoch_changes_nothing() {
     let mut world = World::live_at(5);
     world.publish_in("e0", 9);
