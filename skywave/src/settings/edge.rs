@@ -79,7 +79,10 @@ impl Default for LimitSettings {
 
 impl LimitSettings {
     fn as_edge(&self) -> EdgeLimits {
-        let limited = |per_second, burst| (per_second > 0).then(|| Rate::per_second(per_second, burst));
+        // Without a burst of its own, a rate allows what it allows in a second at once.
+        let limited = |per_second: u32, burst: u32| {
+            (per_second > 0).then(|| Rate::per_second(per_second, if burst > 0 { burst } else { per_second }))
+        };
         EdgeLimits {
             connections: self.connections,
             connections_per_address: self.connections_per_address,
