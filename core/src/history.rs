@@ -88,7 +88,7 @@ impl Shared {
                 let tail = owned
                     .tail
                     .ok_or_else(|| unavailable("the log is being replayed", self.config.retry_after_ms))?;
-                tail.read(&query.channel, query.after, query.before)
+                tail.read(&query)
             }
         };
         match self.store.history(&query).await {
@@ -197,7 +197,13 @@ mod tests {
         if first > head {
             return ChannelTail::default();
         }
-        let publications = (first..=head).filter(|o| inside(query, *o)).map(publication).collect();
+        let mut publications: Vec<_> =
+            (first..=head).filter(|o| inside(query, *o)).map(publication).collect();
+        let limit = query.limit as usize;
+        match query.reverse {
+            false => publications.truncate(limit),
+            true => drop(publications.drain(..publications.len().saturating_sub(limit))),
+        }
         ChannelTail { first, head, publications }
     }
 

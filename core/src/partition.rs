@@ -40,6 +40,10 @@ enum OwnerError {
         "the log ends at {end}, but the store has everything before {checkpoint}: it is another log, or an older copy of it"
     )]
     LogBehindStore { end: LogPosition, checkpoint: LogPosition },
+    #[error(
+        "the log begins at {first}, but the store has only what stands before {checkpoint}: the store was removed, or is an older copy"
+    )]
+    LogAheadOfStore { first: LogPosition, checkpoint: LogPosition },
     #[error("the persister ended unexpectedly")]
     Persister,
 }
@@ -164,7 +168,10 @@ async fn own(shared: Arc<Shared>, partition: Partition, mut stop: StopSignal) {
 async fn own_once(shared: &Shared, partition: Partition, stop: &mut StopSignal) -> Result<(), OwnerError> {
     // Everything that is kept: the window ends at the newest entry, which only the store knows.
     let snapshot = shared.store.load(partition, 0).await?;
-    let (_, end) = shared.log.bounds(partition).await?;
+    let (first, end) = shared.log.bounds(partition).await?;
+    if snapshot.checkpoint < first {
+        return Err(OwnerError::LogAheadOfStore { first, checkpoint: snapshot.checkpoint });
+    }
     if snapshot.checkpoint > end {
         return Err(OwnerError::LogBehindStore { end, checkpoint: snapshot.checkpoint });
     }

@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use skywave_ports::log::LogPosition;
 use skywave_ports::{DedupEntry, StoredPublication};
+use skywave_protocol::message::HistoryQuery;
 use skywave_protocol::{ChannelName, Offset, Publication};
 use tokio::sync::Notify;
 
@@ -177,9 +178,11 @@ impl Tail {
         self.removed.notify_one();
     }
 
-    /// The unpersisted publications of a channel with `after < offset` and (`before` 0: no bound) `offset < before`,
-    /// ascending, and the channel's newest offset if there are any at all.
-    pub(crate) fn read(&self, channel: &ChannelName, after: Offset, before: Offset) -> ChannelTail {
+    /// The unpersisted publications of a channel inside the query's bounds, at most `limit` from the end at which it
+    /// begins: no answer to it can hold others, however much the store has by the time it is asked.
+    pub(crate) fn read(&self, query: &HistoryQuery) -> ChannelTail {
+        let HistoryQuery { channel, after, before, limit, reverse } = query;
+        let (after, before, limit) = (*after, *before, *limit as usize);
         let state = self.state.lock();
         let Some(publications) = state.channels.get(channel) else { return ChannelTail::default() };
         let from = publications.partition_point(|publication| publication.offset <= after);
@@ -187,10 +190,15 @@ impl Tail {
             0 => publications.len(),
             before => publications.partition_point(|publication| publication.offset < before),
         };
+        let to = to.max(from);
+        let page = match reverse {
+            false => from..to.min(from + limit),
+            true => from.max(to.saturating_sub(limit))..to,
+        };
         ChannelTail {
             first: publications.front().map_or(0, |publication| publication.offset),
             head: publications.back().map_or(0, |publication| publication.offset),
-            publications: publications.range(from..to.max(from)).cloned().collect(),
+            publications: publications.range(page).cloned().collect(),
         }
     }
 }
@@ -202,7 +210,7 @@ pub(crate) struct ChannelTail {
     pub(crate) first: Offset,
     /// Newest unpersisted offset; 0: none.
     pub(crate) head: Offset,
-    /// Those inside the asked bounds, ascending.
+    /// Those asked for, ascending in either direction.
     pub(crate) publications: Vec<Arc<Publication>>,
 }
 
@@ -229,7 +237,19 @@ mod tests {
     }
 
     fn offsets(tail: &Tail, channel: &str, after: Offset, before: Offset) -> (Offset, Vec<Offset>) {
-        let read = tail.read(&ChannelName::parse(channel).unwrap(), after, before);
+        page(tail, channel, after, before, 100, false)
+    }
+
+    fn page(
+        tail: &Tail,
+        channel: &str,
+        after: Offset,
+        before: Offset,
+        limit: u32,
+        reverse: bool,
+    ) -> (Offset, Vec<Offset>) {
+        let channel = ChannelName::parse(channel).unwrap();
+        let read = tail.read(&HistoryQuery { channel, after, before, limit, reverse });
         (read.head, read.publications.iter().map(|publication| publication.offset).collect())
     }
 
@@ -257,6 +277,8 @@ mod tests {
         assert_eq!(offsets(&tail, "a", 16, 0), (16, vec![]));
         assert_eq!(offsets(&tail, "a", 15, 3), (16, vec![]));
         assert_eq!(offsets(&tail, "b", 0, 0), (0, vec![]));
+        assert_eq!(page(&tail, "a", 11, 0, 2, false), (16, vec![12, 13]));
+        assert_eq!(page(&tail, "a", 11, 16, 2, true), (16, vec![14, 15]));
         tail.remove_before(4);
         assert_eq!(offsets(&tail, "a", 0, 0), (16, vec![15, 16]));
     }
