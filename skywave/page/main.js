@@ -16,6 +16,8 @@ const TRANSPORT_KEY = 'skywave.page.transport';
 const INTERRUPTION_MS = 5_000;
 /** A demonstration should notice a dead server quickly, also over UDP. */
 const HEARTBEAT_MS = 3_000;
+/** … and that it is back. */
+const BACKOFF = { base: 1_000, max: 4_000 };
 
 const log = new MessageLog();
 const latency = new Latency(new Plot(byId('plot')));
@@ -36,6 +38,7 @@ function connect(transport) {
     url: location.origin,
     name: 'skywave-page',
     heartbeatMs: HEARTBEAT_MS,
+    backoff: BACKOFF,
     transportMemory: localStorage,
     ...(token === undefined ? {} : { token }),
     ...(transport === 'auto' ? {} : { transports: [transport] }),

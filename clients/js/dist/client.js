@@ -36,6 +36,8 @@ export class Skywave extends Emitter {
     #negotiator;
     #credentials;
     #backoff;
+    /** Of a move: the attempts of one say nothing about how to come back after a loss. */
+    #moveBackoff;
     #ids;
     #outbox;
     #queries;
@@ -68,7 +70,9 @@ export class Skywave extends Emitter {
             throw new TypeError('this environment has none of the transports; pass options.WebSocket');
         this.#negotiator = new Negotiator(preferred, () => this.#env.now(), options.transportMemory);
         this.#credentials = new Credentials(options.token, options.getToken);
-        this.#backoff = new Backoff(() => this.#env.random(), { ...DEFAULT_BACKOFF, ...options.backoff });
+        const backoff = { ...DEFAULT_BACKOFF, ...options.backoff };
+        this.#backoff = new Backoff(() => this.#env.random(), backoff);
+        this.#moveBackoff = new Backoff(() => this.#env.random(), backoff);
         this.#ids = new UlidSource(() => this.#env.now(), (count) => this.#env.randomBytes(count));
         this.#outbox = new Outbox(this.#env, { ...DEFAULT_OUTBOX, ...options.outbox }, () => this.#renewToken());
         this.#queries = new Queries(this.#env);
@@ -298,7 +302,8 @@ export class Skywave extends Emitter {
     }
     /** Tries again after a backoff. */
     #again(cause) {
-        const retryInMs = this.#backoff.next(cause.retryAfterMs);
+        const backoff = this.#active === undefined ? this.#backoff : this.#moveBackoff;
+        const retryInMs = backoff.next(cause.retryAfterMs);
         this.#env.clearTimeout(this.#retry);
         this.#retry = this.#env.setTimeout(() => this.#open(), retryInMs);
         if (this.#active === undefined)
@@ -336,6 +341,7 @@ export class Skywave extends Emitter {
         this.emit('move', { target });
         if (this.#opening !== undefined)
             return;
+        this.#moveBackoff.reset();
         try {
             this.#target = target === undefined ? undefined : baseUrl(target);
         }

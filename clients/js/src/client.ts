@@ -91,6 +91,8 @@ export class Skywave extends Emitter<ClientEvents> {
   readonly #negotiator: Negotiator;
   readonly #credentials: Credentials;
   readonly #backoff: Backoff;
+  /** Of a move: the attempts of one say nothing about how to come back after a loss. */
+  readonly #moveBackoff: Backoff;
   readonly #ids: UlidSource;
   readonly #outbox: Outbox;
   readonly #queries: Queries;
@@ -123,7 +125,9 @@ export class Skywave extends Emitter<ClientEvents> {
     if (preferred.length === 0) throw new TypeError('this environment has none of the transports; pass options.WebSocket');
     this.#negotiator = new Negotiator(preferred, () => this.#env.now(), options.transportMemory);
     this.#credentials = new Credentials(options.token, options.getToken);
-    this.#backoff = new Backoff(() => this.#env.random(), { ...DEFAULT_BACKOFF, ...options.backoff });
+    const backoff = { ...DEFAULT_BACKOFF, ...options.backoff };
+    this.#backoff = new Backoff(() => this.#env.random(), backoff);
+    this.#moveBackoff = new Backoff(() => this.#env.random(), backoff);
     this.#ids = new UlidSource(() => this.#env.now(), (count) => this.#env.randomBytes(count));
     this.#outbox = new Outbox(this.#env, { ...DEFAULT_OUTBOX, ...options.outbox }, () => this.#renewToken());
     this.#queries = new Queries(this.#env);
@@ -358,7 +362,8 @@ export class Skywave extends Emitter<ClientEvents> {
 
   /** Tries again after a backoff. */
   #again(cause: { code: number; reason: string; retryAfterMs?: number }): void {
-    const retryInMs = this.#backoff.next(cause.retryAfterMs);
+    const backoff = this.#active === undefined ? this.#backoff : this.#moveBackoff;
+    const retryInMs = backoff.next(cause.retryAfterMs);
     this.#env.clearTimeout(this.#retry);
     this.#retry = this.#env.setTimeout(() => this.#open(), retryInMs);
     if (this.#active === undefined) this.#setState('connecting', cause, retryInMs);
@@ -394,6 +399,7 @@ export class Skywave extends Emitter<ClientEvents> {
   #move(target: string | undefined, withinMs: number): void {
     this.emit('move', { target });
     if (this.#opening !== undefined) return;
+    this.#moveBackoff.reset();
     try {
       this.#target = target === undefined ? undefined : baseUrl(target);
     } catch {

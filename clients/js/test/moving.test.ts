@@ -68,6 +68,21 @@ test('when the target is not there, the old connection serves on and another att
   assert.equal((await server.link(3)).base, 'https://relay.test');
 });
 
+test('the attempts of a move that led nowhere do not delay coming back', async () => {
+  const server = new ScriptedServer();
+  const { client, old } = await moving(server);
+  const waits: number[] = [];
+  client.on('state', ({ retryInMs }) => retryInMs !== undefined && waits.push(retryInMs));
+  for (let attempt = 2; attempt < 6; attempt++) {
+    (await server.link(attempt)).lose();
+    await server.env.advance(10_000);
+    old.say({});
+  }
+  (await server.link(6)).lose();
+  old.lose(4000, 'node is draining');
+  assert.deepEqual(waits, [500]);
+});
+
 test('when the old connection ends during the move, the move is the reconnect', async () => {
   const server = new ScriptedServer();
   const { client, old } = await moving(server);

@@ -53,6 +53,18 @@ test('speaks the JSON subprotocol on the path of the reference', () => {
   assert.deepEqual(socket.sent, ['x']);
 });
 
+test('an error without a close is an end too, and one with it is one end', async () => {
+  const silent = open();
+  silent.socket.onerror({});
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  assert.deepEqual(silent.log, [{ code: 1006, reason: 'the connection failed' }]);
+  const usual = open();
+  usual.socket.onerror({});
+  usual.socket.onclose({ code: 1006, reason: '' });
+  await new Promise((resolve) => setTimeout(resolve, 150));
+  assert.deepEqual(usual.log, [{ code: 1006, reason: '' }]);
+});
+
 test('after close nothing comes, and codes a page may not send are replaced', () => {
   const { socket, log, transport } = open();
   transport.close(4002, 'why');

@@ -67,11 +67,21 @@ export class Relay {
     }
   }
 
-  /** Ends it as a power cut would. */
+  /** Ends it as a crash would. */
   async kill() {
+    await this.#end('SIGKILL');
+  }
+
+  /** Ends it as an operator does: its clients are asked to move, and have a while to do so. */
+  async stop() {
+    await this.#end('SIGTERM');
+    if (this.#process.exitCode !== 0) throw new Error(`the relay ended badly (${this.#process.exitCode}):\n${this.#said}`);
+  }
+
+  async #end(signal) {
     const child = this.#process;
     if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    child.kill('SIGKILL');
+    child.kill(signal);
     await once(child, 'exit');
   }
 

@@ -5,7 +5,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 
-const EXECUTABLE = process.env.CHROMIUM_BIN ?? '/usr/bin/chromium';
+const EXECUTABLE = process.env.SKYWAVE_CHROMIUM ?? '/usr/bin/chromium';
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 /** Anything a test waits for happens within this time. */
 const TIMEOUT_MS = 15_000;
@@ -33,14 +33,22 @@ export class Tab {
   constructor(page, name) {
     this.page = page;
     this.name = name;
+    page.on('crash', () => this.complaints.push('the tab crashed'));
     page.on('pageerror', (error) => this.complaints.push(String(error.stack ?? error)));
     page.on('console', (message) => {
       if (['error', 'warning'].includes(message.type())) this.complaints.push(message.text());
     });
   }
 
-  /** Opens the page as `name` over `transport` and waits until it is connected. `beside`: another tab of the same browser. */
-  static async open(t, relay, name, { transport = 'auto', room = 'chat:lobby', token, beside } = {}) {
+  /** Opens the page as `name` over `transport` and waits until it is in the room. `beside`: another tab of the same browser. */
+  static async open(t, relay, name, options) {
+    const tab = await Tab.load(t, relay, name, options);
+    await tab.connected();
+    return tab;
+  }
+
+  /** The same without waiting for the room. */
+  static async load(t, relay, name, { transport = 'auto', room = 'chat:lobby', token, beside } = {}) {
     const context = beside?.page.context() ?? (await (await launch()).newContext({ viewport: { width: 1280, height: 860 } }));
     const page = await context.newPage();
     page.setDefaultTimeout(TIMEOUT_MS);
@@ -57,7 +65,6 @@ export class Tab {
       [name, transport],
     );
     await page.goto(`${relay.url}/#${room}${token === undefined ? '' : `?token=${token}`}`);
-    await tab.connected();
     return tab;
   }
 

@@ -91,6 +91,34 @@ test('rooms are apart, and the fragment of the URL names them', async (t) => {
   konrad.assertQuiet();
 });
 
+test('a room that may not be entered says why', async (t) => {
+  const relay = await Relay.start(t);
+  for (const [room, reason] of [['user:somebody', /forbidden/], ['nowhere:1', /unknown_namespace/], ['a b', /invalid_channel/]]) {
+    const ada = await Tab.load(t, relay, 'Ada', { room });
+    await ada.page.waitForFunction(() => document.getElementById('composer-note').textContent !== '');
+    assert.match(await ada.page.locator('#composer-note').innerText(), reason);
+    ada.assertQuiet();
+  }
+});
+
+test('an ephemeral room works without positions', async (t) => {
+  const relay = await Relay.start(t);
+  const tabs = [];
+  for (const [name, transport] of [['Ada', 'webtransport'], ['Konrad', 'websocket']]) {
+    const tab = await Tab.load(t, relay, name, { room: 'live:room', transport });
+    tabs.push(tab);
+    await tab.present(...tabs.map(({ name }) => name));
+  }
+  for (const tab of tabs) {
+    await tab.say(`${tab.name} was here`);
+    for (const other of tabs) await other.sees(`${tab.name} was here`);
+  }
+  for (const tab of tabs) {
+    assert.equal(await tab.page.locator('#log .entry').count(), 2);
+    tab.assertQuiet();
+  }
+});
+
 test('hostile text is shown as text', async (t) => {
   const relay = await Relay.start(t);
   const name = '<b onclick=alert(1)>Eve</b>';

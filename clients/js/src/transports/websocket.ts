@@ -4,6 +4,8 @@ import { CloseCode } from '../codes.js';
 import type { OpenTransport } from './transport.js';
 
 const SUBPROTOCOL = 'skywave.json.v1';
+/** After an error, `close` has come within this time if it comes at all, in ms. */
+const CLOSE_FOLLOWS_MS = 100;
 
 /** What this library uses of a WebSocket; the browser's, Node's (22 and later) and that of common packages fit. */
 export interface WebSocketLike {
@@ -21,18 +23,23 @@ export type WebSocketConstructor = new (url: string, protocols: string[]) => Web
 export function openWebSocket(Implementation: WebSocketConstructor): OpenTransport {
   return (base, events) => {
     const socket = new Implementation(`${base.replace(/^http/, 'ws')}/v1/ws`, [SUBPROTOCOL]);
-    const detach = () => (socket.onopen = socket.onmessage = socket.onclose = null);
+    const detach = () => (socket.onopen = socket.onmessage = socket.onclose = socket.onerror = null);
+    const end = (code: number, reason: string) => {
+      detach();
+      events.closed({ code, reason });
+    };
 
     socket.onopen = () => events.opened();
     socket.onmessage = (event: { data: unknown }) => {
       if (typeof event.data === 'string') events.received(event.data);
     };
-    socket.onclose = (event: { code: number; reason: string }) => {
-      detach();
-      events.closed({ code: event.code, reason: event.reason });
+    socket.onclose = (event: { code: number; reason: string }) => end(event.code, event.reason);
+    // `close` follows and says as much as a page is allowed to know; but Node 20 forgets it when the connection is refused.
+    socket.onerror = () => {
+      setTimeout(() => {
+        if (socket.onerror !== null) end(CloseCode.abnormal, 'the connection failed');
+      }, CLOSE_FOLLOWS_MS);
     };
-    // Always followed by `close`, which says as much as a page is allowed to know.
-    socket.onerror = () => {};
 
     return {
       name: 'websocket',
