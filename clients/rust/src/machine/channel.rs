@@ -380,6 +380,3 @@ impl Channel {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

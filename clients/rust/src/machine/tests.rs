@@ -1,1 +1,619 @@
+//! The machine against a scripted server over virtual time.
+
+use std::sync::Arc;
+
+use skywave_protocol::message::GapReason;
+use skywave_protocol::message::{Connected, HistoryPage, Member, Published, Recovery, Subscribed};
+use skywave_protocol::{
+    ClientId, ClientMessage, CloseCode, Epoch, ErrorCode, MessageId, NodeId, Payload, Position, Publication,
+    Push, Reply, ServerMessage, WireError, json,
+};
+
 use super::*;
+use crate::error::PublishError;
+use crate::event::{State, SubscriptionEvent};
+
+/// A machine, its clock, and what it has asked for.
+struct Script {
+    machine: Machine,
+    now: Millis,
+    outputs: Vec<Output>,
+}
+
+fn settings() -> Settings {
+    Settings {
+        urls: vec!["http://a".into(), "http://b".into()],
+        encoding: Encoding::Json,
+        backoff: Backoff::default(),
+        connect_timeout_ms: 10_000,
+        request_timeout_ms: 20_000,
+        window: 8,
+        name: "test".into(),
+        can_fetch_tokens: false,
+        token: None,
+    }
+}
+
+fn channel(name: &str) -> ChannelName {
+    ChannelName::parse(name).unwrap()
+}
+
+fn epoch(text: &str) -> Epoch {
+    Epoch::parse(text).unwrap()
+}
+
+fn position(offset: u64) -> Position {
+    Position { epoch: epoch("e"), offset }
+}
+
+fn publication(offset: u64) -> Arc<Publication> {
+    Arc::new(Publication {
+        offset,
+        id: None,
+        from: None,
+        time_ms: 0,
+        data: Payload::Json(bytes::Bytes::from(offset.to_string())),
+    })
+}
+
+fn pushed(offset: u64) -> ServerMessage {
+    ServerMessage::Push(Push::Publication {
+        channel: channel("c"),
+        epoch: None,
+        publication: publication(offset),
+    })
+}
+
+fn subscribed(at: u64, recovery: Option<Recovery>) -> Reply {
+    Reply::Subscribed(Subscribed { channel: channel("c"), position: Some(position(at)), recovery })
+}
+
+fn page(offsets: impl IntoIterator<Item = u64>, head: u64) -> Reply {
+    let publications = offsets.into_iter().map(publication).collect();
+    Reply::History(HistoryPage { channel: channel("c"), epoch: epoch("e"), head, publications })
+}
+
+impl Script {
+    fn new(settings: Settings) -> Self {
+        let mut script = Self { machine: Machine::new(settings, 7, 0), now: 0, outputs: Vec::new() };
+        script.drain();
+        script
+    }
+
+    /// A script whose first connection is ready.
+    fn connected() -> (Self, LinkId) {
+        let mut script = Self::new(settings());
+        let link = script.opened();
+        script.accept(link);
+        script.outputs.clear();
+        (script, link)
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.machine.poll_output() {
+            self.outputs.push(output);
+        }
+    }
+
+    /// The connection that was asked for last.
+    fn opened(&self) -> LinkId {
+        self.opens().last().expect("a connection was asked for").0
+    }
+
+    fn opens(&self) -> Vec<(LinkId, String)> {
+        let opens = self.outputs.iter().filter_map(|output| match output {
+            Output::Open { link, url } => Some((*link, url.clone())),
+            _ => None,
+        });
+        opens.collect()
+    }
+
+    /// What the client sends on a connection now.
+    fn sent(&mut self, link: LinkId) -> Vec<ClientMessage> {
+        let mut messages = Vec::new();
+        while let Some(frame) = self.machine.transmit(self.now, link) {
+            messages.extend(json::decode_client_batch(&frame).map(Result::unwrap));
+        }
+        self.drain();
+        messages
+    }
+
+    /// The only request on its way.
+    fn request(&mut self, link: LinkId) -> ClientMessage {
+        let mut sent = self.sent(link);
+        assert_eq!(sent.len(), 1, "{sent:?}");
+        sent.remove(0)
+    }
+
+    fn say(&mut self, link: LinkId, message: ServerMessage) {
+        let mut frame = Vec::new();
+        json::encode_server(&message, &mut frame);
+        self.machine.handle_frame(self.now, link, &frame);
+        self.drain();
+    }
+
+    fn reply(&mut self, link: LinkId, id: u32, reply: Reply) {
+        self.say(link, ServerMessage::Reply { id, reply });
+    }
+
+    /// Lets the connection stand and answers its `connect`.
+    fn accept(&mut self, link: LinkId) {
+        self.machine.handle_opened(self.now, link);
+        let request = self.request(link);
+        assert!(matches!(request.request, Request::Connect(_)));
+        let connected = Connected {
+            client: ClientId::parse("c1").unwrap(),
+            user: None,
+            region: "r".into(),
+            node: NodeId::parse(&format!("n{}", link.0)).unwrap(),
+            ping_seconds: 25,
+            pong_timeout_seconds: 10,
+            expires_in_seconds: None,
+            message_bytes: 65_536,
+        };
+        self.reply(link, request.id, Reply::Connected(connected));
+    }
+
+    fn lose(&mut self, link: LinkId, code: Option<CloseCode>) {
+        let broken = Broken { code: code.map(CloseCode::number), reason: "gone".into(), ..Broken::default() };
+        self.machine.handle_broken(self.now, link, broken);
+        self.drain();
+    }
+
+    /// Moves the clock to the next thing due.
+    fn wait(&mut self) {
+        self.now = self.machine.poll_timeout().expect("something is due").max(self.now);
+        self.machine.handle_timeout(self.now);
+        self.drain();
+    }
+
+    /// Waits until a new connection is asked for, and accepts it.
+    fn reconnect(&mut self) -> LinkId {
+        let before = self.opens().len();
+        while self.opens().len() == before {
+            self.wait();
+        }
+        let link = self.opened();
+        self.accept(link);
+        link
+    }
+
+    fn publish(&mut self, ticket: Ticket) {
+        self.machine.publish(Outgoing {
+            ticket,
+            channel: channel("c"),
+            id: MessageId::parse(&format!("m{ticket}")).ok(),
+            data: Payload::Json(bytes::Bytes::from_static(b"1")),
+            durable: true,
+            deadline: None,
+        });
+    }
+
+    /// Offsets delivered and gaps announced, in order, since the last call.
+    fn heard(&mut self) -> Vec<String> {
+        self.drain();
+        let heard = self.outputs.iter().filter_map(|output| match output {
+            Output::Event { event, .. } => match event {
+                SubscriptionEvent::Publication { publication, .. } => Some(publication.offset.to_string()),
+                SubscriptionEvent::Gap { from, to, reason, .. } => {
+                    Some(format!("gap {from}-{to} {reason:?}"))
+                }
+                SubscriptionEvent::Ended(error) => Some(format!("ended {}", error.code.name())),
+                SubscriptionEvent::Subscribed { .. } => Some("subscribed".into()),
+                SubscriptionEvent::Join(_) => Some("join".into()),
+                SubscriptionEvent::Leave(_) => Some("leave".into()),
+            },
+            _ => None,
+        });
+        let heard = heard.collect();
+        self.outputs.retain(|output| !matches!(output, Output::Event { .. }));
+        heard
+    }
+
+    /// Subscribes and is joined at an offset.
+    fn subscribe(&mut self, link: LinkId, at: u64) {
+        assert!(self.machine.subscribe(self.now, channel("c"), Start::Now, false));
+        let request = self.request(link);
+        self.reply(link, request.id, subscribed(at, None));
+        assert_eq!(self.heard(), ["subscribed"]);
+    }
+}
+
+fn recover_of(message: &ClientMessage) -> Option<u64> {
+    match &message.request {
+        Request::Subscribe(subscribe) => subscribe.recover.as_ref().map(|position| position.offset),
+        other => panic!("not a subscribe: {other:?}"),
+    }
+}
+
+fn after_of(message: &ClientMessage) -> u64 {
+    match &message.request {
+        Request::History(query) => query.after,
+        other => panic!("not a history request: {other:?}"),
+    }
+}
+
+fn published_ids(messages: &[ClientMessage]) -> Vec<String> {
+    let ids = messages.iter().filter_map(|message| match &message.request {
+        Request::Publish(publish) => publish.id.as_ref().map(|id| id.as_str().to_owned()),
+        _ => None,
+    });
+    ids.collect()
+}
+
+#[test]
+fn a_lost_connection_is_made_again_after_a_growing_random_wait() {
+    let mut script = Script::new(settings());
+    let mut waits = Vec::new();
+    for _ in 0..6 {
+        let link = script.opened();
+        script.lose(link, None);
+        let Some(Output::State(State::Disconnected { retry_in, .. })) = script.outputs.last().cloned() else {
+            panic!("{:?}", script.outputs.last());
+        };
+        waits.push(retry_in.as_millis());
+        script.wait();
+    }
+    for (attempt, wait) in waits.iter().enumerate() {
+        assert!(*wait <= 1_000 << attempt.min(5), "{waits:?}");
+    }
+    assert!(waits.windows(2).any(|pair| pair[0] != pair[1]));
+    let urls: Vec<String> = script.opens().into_iter().map(|(_, url)| url).collect();
+    assert_eq!(
+        &urls[..3],
+        ["http://a", "http://b", "http://a"],
+        "addresses that do not answer are tried in turn"
+    );
+}
+
+#[test]
+fn what_the_server_asks_to_wait_is_waited() {
+    let mut script = Script::new(settings());
+    let link = script.opened();
+    let broken = Broken { retry_after_ms: Some(60_000), ..Broken::default() };
+    script.machine.handle_broken(0, link, broken);
+    assert!(script.machine.poll_timeout().unwrap() >= 60_000);
+}
+
+#[test]
+fn the_close_code_decides_about_coming_back() {
+    for (code, url) in
+        [(CloseCode::Drain, "http://b"), (CloseCode::Slow, "http://a"), (CloseCode::PingTimeout, "http://a")]
+    {
+        let (mut script, link) = Script::connected();
+        script.lose(link, Some(code));
+        script.wait();
+        assert_eq!(script.opens().last().unwrap().1, url, "{code:?}");
+    }
+    for code in [CloseCode::Revoked, CloseCode::Forbidden, CloseCode::ProtocolError, CloseCode::TokenExpired]
+    {
+        let (mut script, link) = Script::connected();
+        script.lose(link, Some(code));
+        assert!(script.machine.is_closed(), "{code:?}");
+        assert_eq!(script.machine.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn an_expired_token_is_replaced_where_one_can_be_had() {
+    let mut script = Script::new(Settings { can_fetch_tokens: true, ..settings() });
+    assert_eq!(script.outputs.last(), Some(&Output::FetchToken));
+    script.machine.handle_token(0, Ok("t1".into()));
+    script.drain();
+    let link = script.opened();
+    script.accept(link);
+    script.say(link, ServerMessage::Push(Push::Expiring { seconds: 60 }));
+    assert_eq!(script.outputs.last(), Some(&Output::FetchToken));
+    script.machine.handle_token(script.now, Ok("t2".into()));
+    assert_eq!(script.request(link).request, Request::Refresh { token: "t2".into() });
+
+    script.lose(link, Some(CloseCode::TokenExpired));
+    script.wait();
+    assert_eq!(script.outputs.last(), Some(&Output::FetchToken), "a new one is asked for before connecting");
+    script.machine.handle_token(script.now, Ok("t3".into()));
+    script.drain();
+    let link = script.opened();
+    script.machine.handle_opened(script.now, link);
+    let Request::Connect(connect) = script.request(link).request else { panic!("no connect") };
+    assert_eq!(connect.token.as_deref(), Some("t3"));
+}
+
+#[test]
+fn a_silent_server_is_left() {
+    let (mut script, link) = Script::connected();
+    let quiet_since = script.now;
+    script.wait();
+    assert_eq!(script.now - quiet_since, 36_000, "ping, pong and a second");
+    assert!(script.outputs.contains(&Output::Shut(link)));
+    let (mut script, link) = Script::connected();
+    script.now += 30_000;
+    script.say(link, ServerMessage::Ping);
+    assert_eq!(script.request(link), ClientMessage { id: 0, request: Request::Ping });
+    assert_eq!(script.machine.poll_timeout(), Some(script.now + 36_000));
+}
+
+#[test]
+fn nothing_is_delivered_twice_and_recovery_begins_after_the_last() {
+    let (mut script, link) = Script::connected();
+    script.subscribe(link, 5);
+    for offset in [6, 7, 7, 6, 8] {
+        script.say(link, pushed(offset));
+    }
+    assert_eq!(script.heard(), ["6", "7", "8"]);
+    script.lose(link, None);
+    let link = script.reconnect();
+    let request = script.request(link);
+    assert_eq!(recover_of(&request), Some(8));
+    script.reply(link, request.id, subscribed(10, Some(Recovery::Exact)));
+    for offset in [9, 10, 11] {
+        script.say(link, pushed(offset));
+    }
+    assert_eq!(script.heard(), ["subscribed", "9", "10", "11"]);
+}
+
+#[test]
+fn a_hole_is_filled_from_history_before_anything_newer() {
+    let (mut script, link) = Script::connected();
+    script.subscribe(link, 5);
+    script.say(link, pushed(8));
+    assert!(script.heard().is_empty());
+    let sent = script.sent(link);
+    assert!(matches!(sent[0].request, Request::Unsubscribe { .. }));
+    assert_eq!(after_of(&sent[1]), 5);
+    script.say(link, pushed(9));
+    script.reply(link, sent[1].id, page([6, 7, 8, 9], 9));
+    let request = script.request(link);
+    assert_eq!(recover_of(&request), Some(9));
+    script.reply(link, request.id, subscribed(9, Some(Recovery::Exact)));
+    assert_eq!(script.heard(), ["6", "7", "8", "9", "subscribed"]);
+}
+
+#[test]
+fn what_history_no_longer_has_is_announced() {
+    let (mut script, link) = Script::connected();
+    script.subscribe(link, 5);
+    script.lose(link, None);
+    let link = script.reconnect();
+    let request = script.request(link);
+    let gap = Recovery::Gap { from: 6, to: 20, reason: GapReason::Retention };
+    script.reply(link, request.id, subscribed(22, Some(gap)));
+    assert!(script.heard().is_empty(), "history may still have it");
+    let sent = script.sent(link);
+    assert_eq!(after_of(&sent[1]), 5);
+    script.reply(link, sent[1].id, page(18..=22, 22));
+    assert_eq!(script.heard(), ["gap 6-17 Retention", "18", "19", "20", "21", "22"]);
+    let request = script.request(link);
+    assert_eq!(recover_of(&request), Some(22));
+}
+
+#[test]
+fn where_history_is_forbidden_the_gap_is_believed() {
+    let (mut script, link) = Script::connected();
+    script.subscribe(link, 5);
+    script.say(link, pushed(8));
+    let sent = script.sent(link);
+    script.reply(link, sent[1].id, Reply::Error(WireError::new(ErrorCode::Forbidden, "no history")));
+    let request = script.request(link);
+    assert_eq!(recover_of(&request), Some(5));
+    let gap = Recovery::Gap { from: 6, to: 7, reason: GapReason::Unavailable };
+    script.reply(link, request.id, subscribed(8, Some(gap)));
+    script.say(link, pushed(8));
+    script.say(link, pushed(10));
+    assert_eq!(script.heard(), ["gap 6-7 Unavailable", "subscribed", "8", "gap 9-9 Unavailable", "10"]);
+}
+
+#[test]
+fn a_new_epoch_and_a_failover_are_announced() {
+    let (mut script, link) = Script::connected();
+    script.subscribe(link, 5);
+    let gap = |epoch_name: &str, from, to, reason| {
+        ServerMessage::Push(Push::Gap { channel: channel("c"), epoch: epoch(epoch_name), from, to, reason })
+    };
+    script.say(link, gap("f", 1, 2, GapReason::Epoch));
+    script.say(link, pushed(3));
+    assert_eq!(script.heard(), ["gap 1-2 Epoch", "3"]);
+    // The log was cut behind 1: 2 and 3 are other publications now.
+    script.say(link, gap("f", 2, 3, GapReason::Failover));
+    script.say(link, pushed(2));
+    assert_eq!(script.heard(), ["gap 2-3 Failover", "2"]);
+}
+
+#[test]
+fn a_publication_that_overtakes_the_answer_waits_for_it() {
+    let (mut script, link) = Script::connected();
+    script.machine.subscribe(0, channel("c"), Start::Now, true);
+    let request = script.request(link);
+    script.say(link, pushed(6));
+    script.say(link, pushed(7));
+    assert!(script.heard().is_empty());
+    script.reply(link, request.id, subscribed(5, None));
+    assert_eq!(script.heard(), ["subscribed", "6", "7"]);
+    let member = Member { client: ClientId::parse("x").unwrap(), user: None };
+    script.say(link, ServerMessage::Push(Push::Join { channel: channel("c"), member }));
+    assert_eq!(script.heard(), ["join"]);
+}
+
+#[test]
+fn everything_from_the_beginning_comes_page_by_page() {
+    let (mut script, link) = Script::connected();
+    script.machine.subscribe(0, channel("c"), Start::Beginning, false);
+    let request = script.request(link);
+    assert_eq!(after_of(&request), 0);
+    script.reply(link, request.id, page(1..=1_000, 3_500));
+    let request = script.request(link);
+    assert_eq!(after_of(&request), 1_000);
+    script.reply(link, request.id, page(1_001..=2_000, 3_500));
+    let request = script.request(link);
+    script.reply(link, request.id, page(2_001..=3_000, 3_500));
+    let request = script.request(link);
+    assert_eq!(recover_of(&request), Some(3_000), "the rest is left to recovery");
+    assert_eq!(script.heard().len(), 3_000);
+}
+
+#[test]
+fn a_refused_subscription_ends_or_is_tried_again() {
+    let (mut script, link) = Script::connected();
+    script.machine.subscribe(0, channel("c"), Start::Now, false);
+    let request = script.request(link);
+    let later = WireError::new(ErrorCode::StoreUnavailable, "later").retry_after_ms(700);
+    script.reply(link, request.id, Reply::Error(later));
+    assert!(script.heard().is_empty());
+    script.wait();
+    assert!(script.now >= 700);
+    let request = script.request(link);
+    script.reply(link, request.id, Reply::Error(WireError::new(ErrorCode::Forbidden, "never")));
+    assert_eq!(script.heard(), ["ended forbidden"]);
+    assert!(script.machine.subscribe(0, channel("c"), Start::Now, false), "the channel is free again");
+}
+
+#[test]
+fn unanswered_publishes_go_out_again_in_order_under_their_ids() {
+    let (mut script, link) = Script::connected();
+    for ticket in 1..=5 {
+        script.publish(ticket);
+    }
+    let sent = script.sent(link);
+    assert_eq!(published_ids(&sent), ["m1", "m2", "m3", "m4", "m5"]);
+    let published = Published { position: Some(position(1)), duplicate: false };
+    script.reply(link, sent[0].id, Reply::Published(published.clone()));
+    assert!(script.outputs.contains(&Output::Published { ticket: 1, result: Ok(published) }));
+    script.lose(link, None);
+    let link = script.reconnect();
+    assert_eq!(published_ids(&script.sent(link)), ["m2", "m3", "m4", "m5"]);
+}
+
+#[test]
+fn a_publish_that_gets_no_answer_costs_the_connection() {
+    let (mut script, link) = Script::connected();
+    script.publish(1);
+    script.sent(link);
+    script.wait();
+    assert_eq!(script.now, 20_000);
+    assert!(script.outputs.contains(&Output::Shut(link)));
+    let link = script.reconnect();
+    assert_eq!(published_ids(&script.sent(link)), ["m1"]);
+}
+
+#[test]
+fn what_is_too_large_for_the_server_is_not_sent() {
+    let (mut script, link) = Script::connected();
+    script.machine.publish(Outgoing {
+        ticket: 1,
+        channel: channel("c"),
+        id: None,
+        data: Payload::Json(bytes::Bytes::from(format!("\"{}\"", "x".repeat(70_000)))),
+        durable: true,
+        deadline: None,
+    });
+    script.publish(2);
+    assert_eq!(published_ids(&script.sent(link)), ["m2"]);
+    let refused = script.outputs.iter().any(|output| {
+        matches!(output, Output::Published { ticket: 1, result: Err(PublishError::Refused(error)) }
+            if error.code == ErrorCode::TooLarge)
+    });
+    assert!(refused, "{:?}", script.outputs);
+}
+
+#[test]
+fn a_batch_holds_no_more_requests_than_the_server_takes() {
+    let mut script = Script::new(Settings { window: 1_000, ..settings() });
+    let link = script.opened();
+    script.accept(link);
+    for ticket in 0..200 {
+        script.publish(ticket);
+    }
+    let mut sizes = Vec::new();
+    while let Some(frame) = script.machine.transmit(0, link) {
+        sizes.push(json::split(&frame).count());
+    }
+    assert_eq!(sizes, [64, 64, 64, 8]);
+}
+
+#[test]
+fn a_move_connects_to_the_new_node_before_it_leaves_the_old_one() {
+    let (mut script, old) = Script::connected();
+    script.subscribe(old, 5);
+    script.publish(1);
+    let in_flight = script.sent(old);
+    let target = Some("http://c".to_owned());
+    script.say(old, ServerMessage::Push(Push::Move { target, within_ms: 10_000 }));
+    let new = script.opens().len();
+    assert_eq!(new, 0, "a slot of its own comes first");
+    script.wait();
+    assert!(script.now < 5_000);
+    assert_eq!(script.opens().last().unwrap().1, "http://c");
+    let new = script.opened();
+    script.accept(new);
+    let request = script.request(new);
+    assert_eq!(recover_of(&request), Some(5));
+
+    // Both connections serve the channel for a while; nothing comes twice.
+    script.say(old, pushed(6));
+    script.reply(new, request.id, subscribed(6, Some(Recovery::Exact)));
+    script.say(new, pushed(6));
+    script.say(old, pushed(7));
+    script.say(new, pushed(7));
+    assert_eq!(script.heard(), ["6", "subscribed", "7"]);
+
+    // New publishes wait until the old connection has answered what it has.
+    script.publish(2);
+    assert!(script.sent(new).is_empty() && script.sent(old).is_empty());
+    assert!(!script.outputs.contains(&Output::Shut(old)));
+    let published = Published { position: Some(position(8)), duplicate: false };
+    script.reply(old, in_flight[0].id, Reply::Published(published));
+    assert!(script.outputs.contains(&Output::Shut(old)));
+    assert_eq!(published_ids(&script.sent(new)), ["m2"]);
+    script.say(new, pushed(8));
+    assert_eq!(script.heard(), ["8"]);
+}
+
+#[test]
+fn a_node_that_dies_during_a_move_costs_nothing() {
+    let (mut script, old) = Script::connected();
+    script.subscribe(old, 5);
+    script.publish(1);
+    script.sent(old);
+    script.say(old, ServerMessage::Push(Push::Move { target: None, within_ms: 1_000 }));
+    script.wait();
+    let new = script.opened();
+    script.accept(new);
+    let request = script.request(new);
+    script.lose(old, None);
+    assert_eq!(published_ids(&script.sent(new)), ["m1"], "what was unanswered goes to the new node");
+    script.reply(new, request.id, subscribed(6, Some(Recovery::Exact)));
+    script.say(new, pushed(6));
+    assert_eq!(script.heard(), ["subscribed", "6"]);
+}
+
+#[test]
+fn closing_answers_everything() {
+    let (mut script, link) = Script::connected();
+    script.publish(1);
+    script.machine.request(0, 2, Request::Presence { channel: channel("c") });
+    script.machine.close(ClosedError::Closed);
+    script.drain();
+    assert!(script.outputs.contains(&Output::Shut(link)));
+    assert!(
+        script.outputs.contains(&Output::Published { ticket: 1, result: Err(ClosedError::Closed.into()) })
+    );
+    assert!(
+        script.outputs.contains(&Output::Answered { ticket: 2, result: Err(ClosedError::Closed.into()) })
+    );
+    assert_eq!(script.outputs.last(), Some(&Output::Closed(ClosedError::Closed)));
+    script.outputs.clear();
+    script.publish(3);
+    script.drain();
+    assert!(matches!(script.outputs[..], [Output::Published { ticket: 3, result: Err(_) }]));
+}
+
+#[test]
+fn a_request_is_asked_again_on_the_next_connection() {
+    let (mut script, link) = Script::connected();
+    script.machine.request(0, 9, Request::Presence { channel: channel("c") });
+    assert_eq!(script.sent(link).len(), 1);
+    script.lose(link, None);
+    let link = script.reconnect();
+    let request = script.request(link);
+    script.reply(link, request.id, Reply::Presence { channel: channel("c"), members: vec![] });
+    assert!(script.outputs.contains(&Output::Answered { ticket: 9, result: Ok(Answer::Presence(vec![])) }));
+}
