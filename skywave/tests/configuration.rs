@@ -1,5 +1,7 @@
 //! `check-config`: what it accepts, what it says about the rest, and that the documentation is true.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! A file goes through a durable channel unchanged and in order, whatever happens to the server.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::fs::{self, File};

@@ -1,5 +1,7 @@
 //! Tokens made on the command line are what the relay and `token verify` accept, and nothing else is.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! What a relay says when it cannot begin: one line, a remedy, exit code 2, and nothing is damaged.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::fs;

@@ -22,12 +22,15 @@ const LINK_EVENTS: usize = 64;
 /// Commands taken at once, so that publishes made together travel together.
 const COMMANDS_AT_ONCE: usize = 256;
 
+/// Where somebody awaits the outcome of a publish.
+type PublishAnswer = oneshot::Sender<Result<Published, PublishError>>;
+
 /// What a handle asks of the driver.
 pub(crate) enum Command {
     Publish {
         outgoing: Outgoing,
         room: OwnedSemaphorePermit,
-        answer: oneshot::Sender<Result<Published, PublishError>>,
+        answer: PublishAnswer,
     },
     Subscribe {
         channel: ChannelName,
@@ -52,12 +55,14 @@ pub(crate) struct Driver {
     commands: mpsc::Receiver<Command>,
     state: watch::Sender<State>,
     links: HashMap<LinkId, LinkWriter>,
-    link_events: (mpsc::Sender<(LinkId, LinkEvent)>, mpsc::Receiver<(LinkId, LinkEvent)>),
+    /// Given to every connection.
+    link_sender: mpsc::Sender<(LinkId, LinkEvent)>,
+    link_events: mpsc::Receiver<(LinkId, LinkEvent)>,
     subscriptions: HashMap<ChannelName, mpsc::Sender<SubscriptionEvent>>,
     /// Events whose subscription's queue is full, in order. While there are any, nothing is read: so there are at most as
     /// many as one frame brings.
     stalled: VecDeque<(ChannelName, SubscriptionEvent)>,
-    publishes: HashMap<Ticket, (OwnedSemaphorePermit, oneshot::Sender<Result<Published, PublishError>>)>,
+    publishes: HashMap<Ticket, (OwnedSemaphorePermit, PublishAnswer)>,
     requests: HashMap<Ticket, oneshot::Sender<Result<Answer, RequestError>>>,
     next_ticket: Ticket,
     fetching: Option<tokio::task::JoinHandle<Result<String, String>>>,
@@ -72,6 +77,7 @@ impl Driver {
         commands: mpsc::Receiver<Command>,
         state: watch::Sender<State>,
     ) -> Self {
+        let (link_sender, link_events) = mpsc::channel(LINK_EVENTS);
         Self {
             machine,
             dialer,
@@ -80,7 +86,8 @@ impl Driver {
             commands,
             state,
             links: HashMap::new(),
-            link_events: mpsc::channel(LINK_EVENTS),
+            link_sender,
+            link_events,
             subscriptions: HashMap::new(),
             stalled: VecDeque::new(),
             publishes: HashMap::new(),
@@ -122,7 +129,7 @@ impl Driver {
                         self.handle_command(command);
                     }
                 }
-                Some((id, event)) = self.link_events.1.recv(), if self.stalled.is_empty() => {
+                Some((id, event)) = self.link_events.recv(), if self.stalled.is_empty() => {
                     self.handle_link(id, event);
                 }
                 () = sleep_until(deadline) => {
@@ -203,7 +210,7 @@ impl Driver {
         while let Some(output) = self.machine.poll_output() {
             match output {
                 Output::Open { link, url } => {
-                    let writer = self.dialer.open(link, url, self.link_events.0.clone());
+                    let writer = self.dialer.open(link, url, self.link_sender.clone());
                     self.links.insert(link, writer);
                 }
                 Output::Shut(link) => {

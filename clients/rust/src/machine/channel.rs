@@ -271,9 +271,9 @@ impl Channel {
         match push {
             Push::Publication { publication, .. } if publication.is_ephemeral() => {
                 // Both connections carry it while the client moves: the newer one counts.
-                if self.successor.is_none_or(|(of, joined)| of == link || !joined) {
-                    step.events.push(SubscriptionEvent::Publication { position: None, publication });
-                }
+                let counts = self.successor.is_none_or(|(of, joined)| of == link || !joined);
+                let event = SubscriptionEvent::Publication { position: None, publication };
+                step.events.extend(counts.then_some(event));
             }
             Push::Publication { epoch, publication, .. } => {
                 let Some(epoch) = epoch.or_else(|| self.last.as_ref().map(|last| last.epoch.clone())) else {

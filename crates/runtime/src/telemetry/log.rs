@@ -73,7 +73,7 @@ fn parse(origin: &'static str, text: &str) -> Result<EnvFilter, LogError> {
     EnvFilter::try_new(text).map_err(|error| LogError::Filter { origin, problem: error.to_string() })
 }
 
-fn text<W>(filter: EnvFilter, colour: bool, out: W) -> impl SubscriberInitExt + Into<tracing::Dispatch>
+fn text<W>(filter: EnvFilter, colour: bool, out: W) -> impl SubscriberInitExt
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
@@ -97,7 +97,7 @@ where
         .finish()
 }
 
-fn json<W>(filter: EnvFilter, out: W) -> impl SubscriberInitExt + Into<tracing::Dispatch>
+fn json<W>(filter: EnvFilter, out: W) -> impl SubscriberInitExt
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
