@@ -285,6 +285,8 @@ impl Driver {
 
     fn end_subscription(&mut self, channel: &ChannelName) {
         self.subscriptions.remove(channel);
+        // Nobody will make room for these: they must not hold up the others.
+        self.stalled.retain(|(stalled, _)| stalled != channel);
         self.machine.unsubscribe(channel);
     }
 

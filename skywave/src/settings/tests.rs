@@ -12,8 +12,8 @@ fn document() -> String {
 
 /// Every key with its default (`None`: unset, or inside a list), as the document writes them.
 fn documented_keys() -> Vec<(String, Option<String>)> {
-    let mut settings = Settings::default();
-    settings.namespaces = [("NAME".to_owned(), NamespaceOptions::default())].into();
+    let namespaces = [("NAME".to_owned(), NamespaceOptions::default())].into();
+    let settings = Settings { namespaces, ..Settings::default() };
     let json = serde_json::to_value(&settings).unwrap();
     let mut all: Vec<(String, Option<String>)> = keys::paths(&settings)
         .into_iter()

@@ -79,9 +79,12 @@ pub(super) fn read(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).map_err(|error| anyhow::anyhow!("cannot read {}: {error}", path.display()))
 }
 
+/// Reads a private key of one kind.
+type ReadKey = fn(&[u8]) -> jsonwebtoken::errors::Result<EncodingKey>;
+
 /// The private key in a PEM file; its kind says the algorithm unless one is asked for.
 fn private(pem: &[u8], asked: Option<Algorithm>) -> Option<Signing> {
-    let kinds: [(fn(&[u8]) -> jsonwebtoken::errors::Result<EncodingKey>, &[Algorithm]); 3] = [
+    let kinds: [(ReadKey, &[Algorithm]); 3] = [
         (
             EncodingKey::from_rsa_pem,
             &[
