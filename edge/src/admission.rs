@@ -142,10 +142,10 @@ impl Admission {
         if self.per_address > 0 && address.connections >= self.per_address {
             return Err(NotAdmitted { reason: Refused::AddressFull, retry_after_ms: 5_000 });
         }
-        if let (Some(bucket), Some(rate)) = (&mut address.bucket, self.address_rate) {
-            if let Err(retry_after_ms) = bucket.take(now, rate, 1) {
-                return Err(NotAdmitted { reason: Refused::AddressRate, retry_after_ms });
-            }
+        if let (Some(bucket), Some(rate)) = (&mut address.bucket, self.address_rate)
+            && let Err(retry_after_ms) = bucket.take(now, rate, 1)
+        {
+            return Err(NotAdmitted { reason: Refused::AddressRate, retry_after_ms });
         }
         address.connections += 1;
         Ok(())

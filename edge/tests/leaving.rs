@@ -1,4 +1,5 @@
 //! Draining, stopping, and being told to go.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod support;
 

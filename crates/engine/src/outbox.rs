@@ -39,6 +39,11 @@ impl<F> Outbox<F> {
         Self { entries: VecDeque::new(), bytes: 0, droppable_bytes: 0, written: 0, limit }
     }
 
+    /// Changes the limit, in bytes, for what is pushed from now on.
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
     /// Queues a frame of `bytes` bytes. One frame is always accepted by an empty outbox, however large.
     pub fn push(&mut self, frame: F, bytes: usize, droppable: bool) -> Pushed {
         let mut dropped = 0;

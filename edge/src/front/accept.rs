@@ -103,10 +103,10 @@ fn at_once(worker: &Rc<Worker>, tcp: TcpStream, peer: SocketAddr, permit: Permit
         let response = accepted.response(shared.config.compression.enabled);
         let parts = io.into_parts();
         let sent = rustix::net::send(&parts.tcp, &response, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
-        if sent == Ok(response.len()) {
-            if let Some(socket) = WebSocket::open(worker, Parts { rest, ..parts }, &accepted, permit) {
-                tokio::task::spawn_local(socket.run());
-            }
+        if sent == Ok(response.len())
+            && let Some(socket) = WebSocket::open(worker, Parts { rest, ..parts }, &accepted, permit)
+        {
+            tokio::task::spawn_local(socket.run());
         }
         return;
     }

@@ -22,6 +22,9 @@ pub(crate) struct Connection {
     pub(crate) line: Line,
     /// What the client has not taken yet; `None` as long as it takes everything at once.
     pub(crate) outbox: Option<Box<Outbox<Frame>>>,
+    /// Bytes the outbox may hold beyond its usual limit: those of recoveries under way, which the server owes at once
+    /// whatever the client's pace is. Bounded by the hub's limit for one recovery times the subscriptions.
+    pub(crate) owed_bytes: u32,
     pub(crate) session: Session,
     pub(crate) subscriptions: Subscriptions,
     /// When the timer wheel will look at this connection next.

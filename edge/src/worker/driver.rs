@@ -283,7 +283,9 @@ impl State {
         self.metrics.deliveries.add(missed.len() as u64);
         for encoded in missed {
             let connection = &mut self.connections[slot as usize];
-            let frame = self.batch.frame(encoded.frame(connection.encoding));
+            let frame = encoded.frame(connection.encoding);
+            connection.owed_bytes = connection.owed_bytes.saturating_add(frame.bytes.len() as u32);
+            let frame = self.batch.frame(frame);
             self.batch.link(slot, &mut connection.chain, frame);
         }
     }

@@ -89,7 +89,10 @@ impl State {
         match written {
             // The task that pushes TLS's rest out also ends the close, if this was one.
             Written::All if self.holds_back(slot) => self.queue(slot, &[], 0),
-            Written::All => self.closing_flushed(slot),
+            Written::All => {
+                self.connections[slot as usize].owed_bytes = 0;
+                self.closing_flushed(slot);
+            }
             Written::Part { frames, bytes } => self.queue(slot, &flusher.chain[frames..], bytes),
             Written::Broken => self.broken(slot),
         }
@@ -104,10 +107,11 @@ impl State {
 
     /// Queues what was not written; `begun` bytes of the first frame are already out.
     fn queue(&mut self, slot: ConnectionSlot, frames: &[u32], begun: usize) {
-        let limit = self.shared.config.limits.outbox_bytes;
         let connection = &mut self.connections[slot as usize];
+        let limit = self.shared.config.limits.outbox_bytes + connection.owed_bytes as usize;
         let fresh = connection.outbox.is_none();
         let outbox = connection.outbox.get_or_insert_with(|| Box::new(Outbox::new(limit)));
+        outbox.set_limit(limit);
         let mut slow = false;
         for (position, index) in frames.iter().enumerate() {
             let frame = self.batch.get(*index);
@@ -274,6 +278,7 @@ impl State {
             match progress {
                 Ok(true) => {
                     connection.outbox = None;
+                    connection.owed_bytes = 0;
                     self.metrics.blocked.sub(1);
                     self.closing_flushed(slot);
                     return Poll::Ready(());

@@ -119,6 +119,7 @@ impl State {
             transport,
             line,
             outbox: None,
+            owed_bytes: 0,
             session: Session::new(now, self.session_config.clone(), client),
             subscriptions: Vec::new(),
             scheduled: Millis::MAX,

@@ -199,6 +199,16 @@ impl Client {
         reply
     }
 
+    /// The id of the last request.
+    pub fn last_id(&self) -> u32 {
+        self.next_id - 1
+    }
+
+    /// Messages that came while an answer was awaited.
+    pub fn kept_back(&self) -> usize {
+        self.received.len()
+    }
+
     pub async fn connect(&mut self) -> Value {
         let reply = self.request(json!({"connect": {}})).await;
         assert!(reply["connected"].is_object(), "{reply}");

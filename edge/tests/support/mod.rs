@@ -1,5 +1,5 @@
 //! A running edge, a core of a few lines behind it, and a client that can also misbehave.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 pub mod client;
 pub mod core;
