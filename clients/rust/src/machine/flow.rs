@@ -82,8 +82,9 @@ impl Machine {
             self.drop_link(id);
             self.successor = None;
             if self.active.is_some() {
-                let wait = self.wait_ms(self.attempts, broken.retry_after_ms);
-                self.attempts += 1;
+                // Counted apart: a node that refuses newcomers while it drains is no reason to stay away for long after.
+                let wait = self.wait_ms(self.move_attempts, broken.retry_after_ms);
+                self.move_attempts = self.move_attempts.saturating_add(1);
                 self.move_at = Some((now + wait, None));
             }
             return;
@@ -158,6 +159,7 @@ impl Machine {
         let slot = (f64::from(within_ms) / 2.0 * rand::Rng::random::<f64>(&mut self.random)) as u64;
         self.move_at = Some((now + slot, target));
         self.move_deadline = Some(now + u64::from(within_ms));
+        self.move_attempts = 0;
     }
 
     fn open_successor(&mut self, now: Millis, target: Option<String>) {

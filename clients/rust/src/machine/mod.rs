@@ -71,6 +71,8 @@ pub(crate) struct Machine {
     url: usize,
     attempts: u32,
     connect_at: Option<Millis>,
+    /// Failed attempts in a row to open a successor.
+    move_attempts: u32,
     /// A successor to open, and where.
     move_at: Option<(Millis, Option<String>)>,
     /// When a move is given up waiting for and done at once.
@@ -106,6 +108,7 @@ impl Machine {
             token_wanted: TokenWanted::No,
             url: 0,
             attempts: 0,
+            move_attempts: 0,
             connect_at: None,
             move_at: None,
             move_deadline: None,

@@ -586,6 +586,27 @@ fn a_node_that_dies_during_a_move_costs_nothing() {
 }
 
 #[test]
+fn a_move_to_nowhere_does_not_lengthen_the_wait_that_follows() {
+    let (mut script, old) = Script::connected();
+    script.say(old, ServerMessage::Push(Push::Move { target: None, within_ms: 100_000 }));
+    for _ in 0..5 {
+        let before = script.opens().len();
+        while script.opens().len() == before {
+            script.wait();
+        }
+        let refused = script.opened();
+        script.lose(refused, None);
+        // The server is there, only not for newcomers.
+        script.machine.handle_received(script.now, old);
+    }
+    script.lose(old, Some(CloseCode::Drain));
+    let Some(Output::State(State::Disconnected { retry_in, .. })) = script.outputs.last() else {
+        panic!("{:?}", script.outputs.last());
+    };
+    assert!(retry_in.as_millis() <= 1_000, "{retry_in:?}");
+}
+
+#[test]
 fn closing_answers_everything() {
     let (mut script, link) = Script::connected();
     script.publish(1);
