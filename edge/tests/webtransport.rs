@@ -233,3 +233,26 @@ async fn a_client_that_leaves_is_gone_at_once() {
     edge.until("skywave_edge_subscriptions", |n| n == 0.0).await;
     edge.until("skywave_edge_connections", |n| n == 0.0).await;
 }
+
+#[tokio::test]
+async fn clients_of_a_killed_process_learn_it_from_its_successor() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = || {
+        let file = folder.path().join("certificate.pem");
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let (kept, identity) =
+            skywave_edge::tls::self_signed::SelfSigned::kept(vec!["127.0.0.1".into()], file, now).unwrap();
+        tokio::spawn(kept.follow(move || now));
+        Some(identity)
+    };
+    let first = TestEdge::with_ports(config, |ports| ports.tls = certificate()).await;
+    let address = first.handle.webtransport();
+    let mut client = WtClient::connected(&first).await;
+    // Cut, without a word to anybody.
+    first.handle.stop().await;
+    let again = |settings: &mut skywave_edge::EdgeConfig| settings.webtransport = address;
+    let _second = TestEdge::with_ports(again, |ports| ports.tls = certificate()).await;
+    client.write(b"{\"ping\":{}}\n").await;
+    let ended = tokio::time::timeout(Duration::from_secs(5), client.connection.closed()).await;
+    assert!(ended.is_ok(), "the client still believes in a process that is gone");
+}

@@ -30,36 +30,47 @@ pub enum IdentityError {
 }
 
 /// What a node presents to those who connect.
-#[derive(Debug)]
 pub struct Identity {
     tcp: Arc<ServerConfig>,
     quic: Arc<ServerConfig>,
     hash: [u8; 32],
+    /// Digest of the private key; what is derived from it is known to this node alone.
+    seed: [u8; 32],
     self_signed: bool,
 }
 
 impl Identity {
     /// From PEM text. Fails unless the key belongs to the first certificate.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, IdentityError> {
+        Self::read(chain, key, false)
+    }
+
+    pub(super) fn self_signed_from_pem(chain: &[u8], key: &[u8]) -> Result<Self, IdentityError> {
+        Self::read(chain, key, true)
+    }
+
+    fn read(chain: &[u8], key: &[u8], self_signed: bool) -> Result<Self, IdentityError> {
         let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
             .collect::<Result<_, _>>()
             .map_err(|_| IdentityError::NoCertificate)?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| IdentityError::NoKey)?;
-        Self::new(chain, key, false)
+        Self::new(chain, key, self_signed)
     }
 
-    pub(super) fn new(
+    fn new(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
         self_signed: bool,
     ) -> Result<Self, IdentityError> {
         let leaf = chain.first().ok_or(IdentityError::NoCertificate)?;
         let hash = Sha256::digest(leaf.as_ref()).into();
+        let seed =
+            Sha256::new().chain_update("skywave identity").chain_update(key.secret_der()).finalize().into();
         let both: &[&'static rustls::SupportedProtocolVersion] =
             &[&rustls::version::TLS13, &rustls::version::TLS12];
         let tcp = server_config(chain.clone(), key.clone_key(), both, ALPN_HTTP1)?;
         let quic = server_config(chain, key, &both[..1], ALPN_H3)?;
-        Ok(Self { tcp: Arc::new(tcp), quic: Arc::new(quic), hash, self_signed })
+        Ok(Self { tcp: Arc::new(tcp), quic: Arc::new(quic), hash, seed, self_signed })
     }
 
     /// For HTTP and WebSocket over TLS.
@@ -77,9 +88,21 @@ impl Identity {
         &self.hash
     }
 
+    /// 32 secret bytes for one purpose, the same whenever the private key is the same.
+    pub(crate) fn secret(&self, purpose: &str) -> [u8; 32] {
+        Sha256::new().chain_update(self.seed).chain_update(purpose).finalize().into()
+    }
+
     /// No authority vouches for it: a browser needs [`Identity::hash`] to accept it.
     pub fn is_self_signed(&self) -> bool {
         self.self_signed
+    }
+}
+
+/// Shows nothing secret.
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").field("self_signed", &self.self_signed).finish_non_exhaustive()
     }
 }
 

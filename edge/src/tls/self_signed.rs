@@ -4,11 +4,11 @@
 //! WebTransport, `serverCertificateHashes`). So they are short-lived, remade long before they end, and their hash is
 //! served at `/v1/webtransport/certificate`.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P256_SHA256};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::sync::watch;
 
 use super::identity::{Identity, IdentityError};
@@ -24,6 +24,10 @@ const REMAKE: Duration = Duration::from_secs(6 * 24 * 3_600);
 pub struct SelfSigned {
     names: Vec<String>,
     sender: watch::Sender<Arc<Identity>>,
+    /// Where the certificate is kept over a restart.
+    file: Option<PathBuf>,
+    /// When the present one was made.
+    made_s: u64,
 }
 
 impl SelfSigned {
@@ -32,8 +36,30 @@ impl SelfSigned {
         names: Vec<String>,
         unix_now_s: u64,
     ) -> Result<(Self, watch::Receiver<Arc<Identity>>), IdentityError> {
-        let (sender, receiver) = watch::channel(Arc::new(make(&names, unix_now_s)?));
-        Ok((Self { names, sender }, receiver))
+        let (sender, receiver) = watch::channel(Arc::new(make(&names, unix_now_s)?.identity()?));
+        Ok((Self { names, sender, file: None, made_s: unix_now_s }, receiver))
+    }
+
+    /// The same, with the certificate and its key kept in `file`: clients find a restarted node unchanged. A file that
+    /// cannot be used is replaced; one that cannot be written is done without.
+    pub fn kept(
+        names: Vec<String>,
+        file: PathBuf,
+        unix_now_s: u64,
+    ) -> Result<(Self, watch::Receiver<Arc<Identity>>), IdentityError> {
+        let kept = Made::read(&file).filter(|made| made.names == names && !made.is_due(unix_now_s));
+        let (made, identity) =
+            match kept.and_then(|made| made.identity().ok().map(|identity| (made, identity))) {
+                Some(kept) => kept,
+                None => {
+                    let made = make(&names, unix_now_s)?;
+                    made.write(&file);
+                    let identity = made.identity()?;
+                    (made, identity)
+                }
+            };
+        let (sender, receiver) = watch::channel(Arc::new(identity));
+        Ok((Self { names, sender, file: Some(file), made_s: made.made_s }, receiver))
     }
 
     /// Remakes it in time, until nobody uses it any more. `unix_now_s` tells the time.
@@ -42,13 +68,19 @@ impl SelfSigned {
     }
 
     async fn remake_every(self, interval: Duration, unix_now_s: impl Fn() -> u64) {
+        let age = Duration::from_secs(unix_now_s().saturating_sub(self.made_s));
+        let mut wait = interval.saturating_sub(age);
         loop {
             tokio::select! {
-                () = tokio::time::sleep(interval) => {}
+                () = tokio::time::sleep(wait) => {}
                 () = self.sender.closed() => return,
             }
-            match make(&self.names, unix_now_s()) {
-                Ok(identity) => {
+            wait = interval;
+            match make(&self.names, unix_now_s()).and_then(|made| Ok((made.identity()?, made))) {
+                Ok((identity, made)) => {
+                    if let Some(file) = &self.file {
+                        made.write(file);
+                    }
                     self.sender.send_replace(Arc::new(identity));
                 }
                 Err(error) => tracing::error!(%error, "the self-signed certificate cannot be remade"),
@@ -57,7 +89,61 @@ impl SelfSigned {
     }
 }
 
-fn make(names: &[String], unix_now_s: u64) -> Result<Identity, IdentityError> {
+/// A certificate in the form it is kept in.
+struct Made {
+    names: Vec<String>,
+    made_s: u64,
+    chain: String,
+    key: String,
+}
+
+/// First line of a kept certificate: when it was made, and for which names.
+const HEADING: &str = "# skywave self-signed";
+
+impl Made {
+    fn identity(&self) -> Result<Identity, IdentityError> {
+        Identity::self_signed_from_pem(self.chain.as_bytes(), self.key.as_bytes())
+    }
+
+    fn is_due(&self, unix_now_s: u64) -> bool {
+        // One from the future is as bad as an old one.
+        !(self.made_s..self.made_s.saturating_add(REMAKE.as_secs())).contains(&unix_now_s)
+    }
+
+    fn read(file: &Path) -> Option<Self> {
+        let text = std::fs::read_to_string(file).ok()?;
+        let (heading, pem) = text.split_once('\n')?;
+        let mut words = heading.strip_prefix(HEADING)?.split_whitespace();
+        let made_s = words.next()?.parse().ok()?;
+        let names = words.map(str::to_owned).collect();
+        Some(Self { names, made_s, chain: pem.to_owned(), key: pem.to_owned() })
+    }
+
+    /// Whole or not at all, and for our eyes only.
+    fn write(&self, file: &Path) {
+        use std::io::Write as _;
+        use std::os::unix::fs::OpenOptionsExt as _;
+
+        let text = format!("{HEADING} {} {}\n{}{}", self.made_s, self.names.join(" "), self.chain, self.key);
+        let beside = file.with_extension("new");
+        let written = (|| {
+            if let Some(folder) = file.parent() {
+                std::fs::create_dir_all(folder)?;
+            }
+            // Not over a file that others may read.
+            let _ = std::fs::remove_file(&beside);
+            let mut new =
+                std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&beside)?;
+            new.write_all(text.as_bytes())?;
+            std::fs::rename(&beside, file)
+        })();
+        if let Err(error) = written {
+            tracing::warn!(%error, file = %file.display(), "the self-signed certificate is not kept");
+        }
+    }
+}
+
+fn make(names: &[String], unix_now_s: u64) -> Result<Made, IdentityError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::new(names.to_vec())?;
     let mut name = DistinguishedName::new();
@@ -66,9 +152,8 @@ fn make(names: &[String], unix_now_s: u64) -> Result<Identity, IdentityError> {
     let now = rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(unix_now_s);
     params.not_before = now - BACKDATED;
     params.not_after = now + LIFETIME;
-    let certificate: CertificateDer<'static> = params.self_signed(&key)?.der().clone();
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    Identity::new(vec![certificate], key, true)
+    let chain = params.self_signed(&key)?.pem();
+    Ok(Made { names: names.to_vec(), made_s: unix_now_s, chain, key: key.serialize_pem() })
 }
 
 #[cfg(test)]
@@ -89,5 +174,30 @@ mod tests {
         assert_ne!(*identity.borrow().hash(), first);
         drop(identity);
         task.await.unwrap();
+    }
+
+    #[test]
+    fn a_restart_finds_the_same_certificate_until_it_is_old_or_for_other_names() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("nested/certificate.pem");
+        let names = vec!["localhost".to_owned(), "::1".into()];
+        let start = |names: &Vec<String>, now| {
+            let (_, identity) = SelfSigned::kept(names.clone(), file.clone(), now).unwrap();
+            let identity = identity.borrow().clone();
+            (*identity.hash(), identity.secret("x"))
+        };
+        let first = start(&names, 1_800_000_000);
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(start(&names, 1_800_000_100), first);
+        let old = start(&names, 1_800_000_000 + REMAKE.as_secs());
+        assert_ne!(old, first);
+        assert_ne!(start(&vec!["127.0.0.1".into()], 1_800_600_000), old);
+        std::fs::write(&file, format!("{HEADING} 1800600000 localhost ::1\nnonsense")).unwrap();
+        start(&names, 1_800_600_000);
+        // From the future, or without a place: made anew, and no failure.
+        assert_ne!(start(&names, 1_700_000_000), old);
+        assert!(SelfSigned::kept(names, "/proc/nowhere/x.pem".into(), 1_800_000_000).is_ok());
     }
 }

@@ -28,7 +28,9 @@ pub(super) fn obtain(settings: &Settings) -> Result<Option<watch::Receiver<Arc<I
         return Ok(None);
     }
     let unix_now_s = || SystemClock.unix_ms() / 1_000;
-    let (made, identity) = SelfSigned::new(names(settings), unix_now_s())?;
+    // Kept over a restart: the hash a page has read stays good, and clients of a process that was killed learn it at once.
+    let file = settings.data.folder.join("certificate.pem");
+    let (made, identity) = SelfSigned::kept(names(settings), file, unix_now_s())?;
     tokio::spawn(made.follow(unix_now_s));
     Ok(Some(identity))
 }

@@ -6,10 +6,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use quinn::crypto::rustls::QuicServerConfig;
-use quinn::{Endpoint, EndpointConfig, Incoming, ServerConfig, TokioRuntime, TransportConfig};
+use quinn::{Endpoint, Incoming, ServerConfig, TokioRuntime, TransportConfig};
 use tokio::sync::watch;
 
-use super::{connection, limits};
+use super::{connection, limits, reset};
 use crate::metrics::Refused;
 use crate::tls::Identity;
 use crate::worker::Worker;
@@ -21,8 +21,11 @@ pub(crate) async fn serve(
     mut tls: watch::Receiver<Arc<Identity>>,
 ) -> std::io::Result<()> {
     let transport = limits::transport(&worker.shared().config);
-    let config = server_config(&tls.borrow_and_update(), &transport);
-    let endpoint = Endpoint::new(EndpointConfig::default(), config, socket, Arc::new(TokioRuntime))?;
+    let (config, endpoint_config) = {
+        let identity = tls.borrow_and_update();
+        (server_config(&identity, &transport), reset::endpoint_config(identity.secret("stateless reset")))
+    };
+    let endpoint = Endpoint::new(endpoint_config, config, socket, Arc::new(TokioRuntime))?;
     let handshakes = Rc::new(Cell::new(0));
     loop {
         tokio::select! {

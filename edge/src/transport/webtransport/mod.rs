@@ -5,7 +5,8 @@
 //!   [`establish`]: the CONNECT request, up to the control stream, and [`session`]: what comes after.
 //! - [`h3`]: the little of HTTP/3 that is needed, as pure functions; field sections are `wtransport-proto`'s.
 //! - [`outlet`]: where frames go: the control stream, a stream per channel, datagrams.
-//! - [`input`]: messages out of a stream's bytes. [`limits`]: what one client may make us hold.
+//! - [`input`]: messages out of a stream's bytes. [`limits`]: what one client may make us hold. [`reset`]: telling clients of a
+//!   process that is gone.
 //!
 //! Why not all of `wtransport`: its driver keeps a task and six channels per connection and hides the CONNECT stream, on
 //! which a session's close code travels. It is the client in the tests.
@@ -20,6 +21,7 @@ mod h3;
 mod input;
 mod limits;
 mod outlet;
+mod reset;
 mod session;
 
 pub(crate) use endpoint::serve;
