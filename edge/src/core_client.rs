@@ -17,7 +17,8 @@ use skywave_protocol::message::HistoryQuery;
 use skywave_protocol::{ChannelName, ErrorCode, MessageId, Payload, Subject, UserId, WireError};
 use tokio::sync::oneshot;
 
-use crate::metrics::{Count, WorkerMetrics};
+use crate::config::EdgeConfig;
+use crate::metrics::{Count, PublishLatency, WorkerMetrics};
 use crate::shared::Shared;
 
 pub(crate) type CoreResult = Result<CoreAnswer, WireError>;
@@ -63,9 +64,12 @@ pub(crate) struct CoreClient {
 
 impl CoreClient {
     pub(crate) fn new(shared: &Shared, worker: u16) -> Self {
-        let config = &shared.config;
+        Self::over(shared.ports.bus.clone(), &shared.config, worker)
+    }
+
+    fn over(bus: Arc<dyn Bus>, config: &EdgeConfig, worker: u16) -> Self {
         Self {
-            bus: shared.ports.bus.clone(),
+            bus,
             ingest: Subject::ingest(&config.cell),
             history: Subject::history(&config.cell),
             reply: Subject::reply(&config.node, u32::from(worker)),
@@ -146,13 +150,13 @@ impl CoreClient {
     pub(crate) fn answered(
         &mut self,
         reply: CoreReply,
-        shared: &Shared,
+        latency: &PublishLatency,
         metrics: &WorkerMetrics,
     ) -> Option<Answered> {
         let Pending { requester, since } = self.pending.remove(&reply.correlation)?;
         metrics.core_pending.set(self.pending.len() as u64);
         if let Ok(CoreAnswer::Published { .. }) = &reply.result {
-            shared.latency.0.observe(since.elapsed().as_secs_f64());
+            latency.0.observe(since.elapsed().as_secs_f64());
         }
         Some(Answered { requester, result: reply.result })
     }
@@ -188,4 +192,112 @@ pub(crate) struct DurablePublish {
     pub(crate) data: Payload,
     /// Stamp of this edge; ingest sets its own.
     pub(crate) time_ms: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use skywave_ports::memory::MemoryBus;
+    use skywave_ports::{BusMessage, Inbox};
+    use skywave_protocol::{Epoch, NodeId, Position};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    struct Fixture {
+        client: CoreClient,
+        metrics: WorkerMetrics,
+        asked: mpsc::Receiver<BusMessage>,
+        _listening: skywave_ports::Subscription,
+    }
+
+    async fn fixture(limit: usize) -> Fixture {
+        let bus = MemoryBus::default();
+        let mut config =
+            EdgeConfig::new(NodeId::parse("n").unwrap(), std::net::SocketAddr::from(([127, 0, 0, 1], 0)));
+        config.limits.core_requests = limit;
+        let (inbox, asked) = Inbox::new(16);
+        let listening = bus.subscribe(&Subject::ingest("main"), None, &inbox).await.unwrap();
+        let client = CoreClient::over(Arc::new(bus), &config, 3);
+        Fixture { client, metrics: WorkerMetrics::default(), asked, _listening: listening }
+    }
+
+    impl Fixture {
+        fn publish(&mut self, now: Millis, request_id: u32) -> Result<(), Answered> {
+            let publish = DurablePublish {
+                channel: ChannelName::parse("chat:1").unwrap(),
+                id: None,
+                from: None,
+                data: Payload::from_json(b"1").unwrap(),
+                time_ms: 0,
+            };
+            self.client.publish(now, Requester::Connection { key: 1, request_id }, publish, &self.metrics)
+        }
+
+        /// The number of the request that went out.
+        fn asked(&mut self) -> u64 {
+            match CoreRequest::decode(self.asked.try_recv().unwrap().payload).unwrap() {
+                CoreRequest::Publish(record) => {
+                    let reply = record.reply.unwrap();
+                    assert_eq!(reply.subject, *self.client.reply_subject());
+                    reply.correlation
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+
+        fn answer(&mut self, correlation: u64) -> Option<u32> {
+            let position = Position { epoch: Epoch::parse("e").unwrap(), offset: 1 };
+            let reply =
+                CoreReply { correlation, result: Ok(CoreAnswer::Published { position, duplicate: false }) };
+            self.client
+                .answered(reply, &PublishLatency::default(), &self.metrics)
+                .map(|answered| request(&answered))
+        }
+    }
+
+    fn request(answered: &Answered) -> u32 {
+        match answered.requester {
+            Requester::Connection { request_id, .. } => request_id,
+            _ => panic!("{answered:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn answers_find_their_requests_once_and_in_any_order() {
+        let mut fixture = fixture(10).await;
+        fixture.publish(0, 1).unwrap();
+        fixture.publish(0, 2).unwrap();
+        let (first, second) = (fixture.asked(), fixture.asked());
+        assert_eq!(fixture.answer(second), Some(2));
+        assert_eq!(fixture.answer(first), Some(1));
+        assert_eq!(fixture.answer(first), None, "answered again after a replay");
+        assert_eq!(fixture.metrics.core_pending.get(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_answered_in_time_is_unknown_and_a_late_answer_is_nobodys() {
+        let mut fixture = fixture(10).await;
+        fixture.publish(0, 1).unwrap();
+        fixture.publish(2_000, 2).unwrap();
+        let late = fixture.asked();
+        assert!(fixture.client.expire(4_999, &fixture.metrics).is_empty());
+        let expired = fixture.client.expire(5_000, &fixture.metrics);
+        assert_eq!(expired.iter().map(request).collect::<Vec<_>>(), [1]);
+        assert_eq!(expired[0].result.as_ref().unwrap_err().code, ErrorCode::Timeout);
+        assert_eq!(fixture.answer(late), None);
+        assert_eq!(fixture.metrics.core_timeouts.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn beyond_the_limit_a_publish_is_refused_and_nothing_is_sent() {
+        let mut fixture = fixture(1).await;
+        fixture.publish(0, 1).unwrap();
+        let first = fixture.asked();
+        let refused = fixture.publish(0, 2).unwrap_err();
+        assert_eq!(request(&refused), 2);
+        assert_eq!(refused.result.unwrap_err().code, ErrorCode::LogUnavailable);
+        assert!(fixture.asked.try_recv().is_err());
+        assert_eq!(fixture.answer(first), Some(1));
+        fixture.publish(0, 3).unwrap();
+    }
 }

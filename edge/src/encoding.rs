@@ -153,3 +153,54 @@ fn ws_frame(opcode: Opcode, compressed: bool, payload: &[u8]) -> Bytes {
     out.extend_from_slice(payload);
     out.into()
 }
+
+#[cfg(test)]
+mod tests {
+    use skywave_protocol::{Payload, Publication};
+
+    use super::*;
+
+    fn encoded(data: &str) -> Arc<Encoded> {
+        let channel = ChannelName::parse("live:a").unwrap();
+        let data = Payload::from_json(data.as_bytes()).unwrap();
+        let publication = Arc::new(Publication { offset: 0, id: None, from: None, time_ms: 1, data });
+        let push = Push::Publication { channel: channel.clone(), epoch: None, publication };
+        Encoded::new(channel, push, true, 64)
+    }
+
+    #[test]
+    fn a_frame_is_made_once_and_shared() {
+        let encoded = encoded("[1,2,3]");
+        let (first, second) = (encoded.frame(Encoding::WsJson), encoded.frame(Encoding::WsJson));
+        assert_eq!(first.bytes.as_ptr(), second.bytes.as_ptr());
+        assert_eq!((first.class, first.droppable), (FrameClass::Ephemeral, true));
+    }
+
+    #[test]
+    fn each_framing_holds_the_same_message() {
+        let encoded = encoded("\"a\"");
+        let json = encoded.frame(Encoding::StreamJson).bytes;
+        let (line, end) = json.split_at(json.len() - 1);
+        assert_eq!(end, b"\n");
+        assert_eq!(encoded.frame(Encoding::SseJson).bytes, [b"data: ", line, b"\n\n"].concat());
+        assert_eq!(encoded.frame(Encoding::WsJson).bytes, [&[0x81, line.len() as u8], line].concat());
+        let binary = encoded.frame(Encoding::StreamBinary).bytes;
+        assert_eq!(encoded.frame(Encoding::WsBinary).bytes[2..], binary);
+        assert_eq!(json::decode_server(line).unwrap(), binary::decode_server(&binary).unwrap());
+    }
+
+    #[test]
+    fn only_what_is_long_enough_and_shrinks_is_compressed() {
+        const RSV1: u8 = 0x40;
+        let is_packed = |data: &str| encoded(data).frame(Encoding::WsJsonDeflate).bytes[0] & RSV1 != 0;
+        assert!(!is_packed("1"));
+        assert!(is_packed(&format!("\"{}\"", "again ".repeat(100))));
+    }
+
+    #[test]
+    fn a_close_reason_is_cut_to_a_control_frame() {
+        let frame = ws_close(CloseCode::Slow, &"é".repeat(200)).bytes;
+        assert_eq!(frame[..4], [0x88, 124, 0x0f, 0xa1]);
+        assert!(std::str::from_utf8(&frame[4..]).is_ok());
+    }
+}

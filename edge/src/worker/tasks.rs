@@ -64,7 +64,8 @@ async fn take_answers(worker: Rc<Worker>, mut answers: mpsc::Receiver<BusMessage
         for message in turn.drain(..) {
             match CoreReply::decode(message.payload) {
                 Ok(reply) => {
-                    if let Some(answered) = state.core.answered(reply, &state.shared, &state.metrics) {
+                    if let Some(answered) = state.core.answered(reply, &state.shared.latency, &state.metrics)
+                    {
                         state.core_answered(answered);
                     }
                 }

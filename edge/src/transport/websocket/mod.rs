@@ -118,6 +118,10 @@ impl WebSocket {
 
 impl Drop for WebSocket {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // A defect met by this client's input: it costs this connection, and is counted.
+            self.worker.metrics().failures.add(1);
+        }
         self.worker.state().remove(self.key);
     }
 }
