@@ -3,7 +3,7 @@
 //!
 //! (That what follows an exact recovery is complete and in order is I2's to judge.)
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skywave_protocol::message::{GapReason, Recovery};
 
@@ -17,6 +17,7 @@ pub(super) fn check(history: &History) -> Verdict {
     let mut first_kept: BTreeMap<Channel, u64> = BTreeMap::new();
     let mut broken_parts = 0u32;
     let mut excused_until: Time = 0;
+    let mut announced = BTreeSet::new();
     for entry in &history.entries {
         let (channel, to, reason) = match &entry.fact {
             Fact::Retained { channel, first } => {
@@ -38,6 +39,10 @@ pub(super) fn check(history: &History) -> Verdict {
             | Fact::Gap { channel, to, reason, .. } => (channel, to, reason),
             _ => continue,
         };
+        // A client that was not reading is told late of what others heard in time.
+        if matches!(entry.fact, Fact::Gap { .. }) && !announced.insert((*channel, *to)) {
+            continue;
+        }
         match reason {
             GapReason::Retention => {
                 let first = first_kept.get(channel).copied().unwrap_or(1);
