@@ -246,6 +246,7 @@ impl World {
         let lost = unsure && self.random.chance(500);
         let torn = self.sabotaged(Sabotage::TornCommit) && self.random.chance(100);
         let result = (self.store.up && !lost).then(|| self.store.commit(partition, &batch, torn));
+        self.record_retention();
         let Some(owner) = self.cores[core].owned.get_mut(&partition) else { return };
         let Some(result) = result.filter(|_| !unsure) else {
             owner.unsure = Some(batch);
@@ -264,7 +265,6 @@ impl World {
                 self.after(1, Event::Core(core, incarnation, CoreStep::Load(partition)));
             }
         }
-        self.record_retention();
     }
 
     fn record_retention(&mut self) {
