@@ -13,13 +13,19 @@ fn a_token_of_every_kind_of_key_verifies() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     fs::write(path("secret"), format!("{}\n", "s".repeat(32))).unwrap();
-    for (name, algorithm) in [("ec", &rcgen::PKCS_ECDSA_P256_SHA256), ("ed", &rcgen::PKCS_ED25519)] {
+    let kinds = [
+        ("rsa", &rcgen::PKCS_RSA_SHA256),
+        ("ec", &rcgen::PKCS_ECDSA_P256_SHA256),
+        ("ed", &rcgen::PKCS_ED25519),
+    ];
+    for (name, algorithm) in kinds {
         let key = rcgen::KeyPair::generate_for(algorithm).unwrap();
         fs::write(path(&format!("{name}.pem")), key.serialize_pem()).unwrap();
         fs::write(path(&format!("{name}.pub.pem")), key.public_key_pem()).unwrap();
     }
     let keys = [
         ("HS256", ["--secret-file".to_owned(), path("secret")], ["--secret-file".to_owned(), path("secret")]),
+        ("RS256", ["--key".into(), path("rsa.pem")], ["--key".into(), path("rsa.pub.pem")]),
         ("ES256", ["--key".into(), path("ec.pem")], ["--key".into(), path("ec.pub.pem")]),
         ("EdDSA", ["--key".into(), path("ed.pem")], ["--key".into(), path("ed.pub.pem")]),
     ];

@@ -3,7 +3,7 @@
 //!
 //! - Each layer becomes a [`tree::Node`] whose every value remembers its source (`file:line`, variable, flag).
 //! - Later layers win, table by table, key by key: defaults < file < environment < flags.
-//! - One deserializer ([`read`]) turns the merged tree into the type; every error names source, path and what was
+//! - One deserializer (`read`) turns the merged tree into the type; every error names source, path and what was
 //!   expected, and an unknown key the known one that reads most like it.
 //!
 //! Owns: layering, sources, error texts. Never: knows a single key. The keys are the fields of the type.

@@ -2,7 +2,7 @@
 //!
 //! - One [`ShutdownTrigger`] per process; any number of [`Shutdown`] handles, cheap to clone and to wait on.
 //! - Two phases, which only go forward: *graceful* (stop taking work, drain, persist), then *immediate* (stop now).
-//! - [`signals`] connects SIGTERM and SIGINT: the first one asks for the graceful end, the second for the immediate one.
+//! - [`on_signals`] connects SIGTERM and SIGINT: the first one asks for the graceful end, the second for the immediate one.
 //!
 //! Never: ends the process itself, or waits for the parts.
 
