@@ -29,15 +29,19 @@ pub struct CoreConfig {
     pub dedup_window_seconds: u64,
     /// How many message ids are remembered at most, per partition.
     pub dedup_entries: usize,
-    /// A batch is written to the store when it has this many records …
+    /// A batch is written to the store when it has this many records (and with what else waits by then, up to eight times as
+    /// many: large batches cost less a record) …
     pub persist_records: usize,
     /// … or when its oldest record has waited this long, in milliseconds.
     pub persist_ms: u64,
-    /// Sequenced records that may wait for the store, per partition. Beyond it sequencing pauses: publishes are refused
-    /// with `log_unavailable` until the store takes records again, and nothing acknowledged is lost.
+    /// Sequenced records that may wait for the store, per partition. Beyond it sequencing goes on only as fast as the store
+    /// takes records: acknowledgements come later, and nothing acknowledged is lost.
     pub unpersisted_records: usize,
     /// The same bound in bytes of payload.
     pub unpersisted_bytes: usize,
+    /// When the store has taken nothing for this long while so much waits for it, publishes are refused with
+    /// `log_unavailable` until it does; in milliseconds.
+    pub stall_ms: u64,
     /// How long a channel must be quiet before its head is announced, in milliseconds.
     pub head_announce_ms: u64,
     /// Channels whose heads wait to be announced. Beyond it the one that has waited longest is announced at once.
@@ -67,6 +71,7 @@ impl Default for CoreConfig {
             persist_ms: 100,
             unpersisted_records: 200_000,
             unpersisted_bytes: 128 * 1024 * 1024,
+            stall_ms: 1_000,
             head_announce_ms: 1_000,
             head_channels: 100_000,
             retention_pause_ms: 50,

@@ -4,7 +4,7 @@
 //!   of its requests, so they stand in the log in that order.
 //! - The publisher is answered from here only when the append fails; otherwise the sequencer answers.
 //!
-//! Back-pressure: at most `appends_in_flight` publishes wait for the log, and none is taken while sequencing is paused;
+//! Back-pressure: at most `appends_in_flight` publishes wait for the log, and none is taken while the store has stalled;
 //! what comes beyond is refused at once with `log_unavailable` and a time to retry. Nothing refused was published.
 
 use std::future::poll_fn;
@@ -122,8 +122,8 @@ impl Ingest {
         if self.appends.len() >= self.shared.config.appends_in_flight {
             return Some("too many publishes wait for the log");
         }
-        let paused = self.shared.tail_of(&record.channel).is_some_and(|tail| tail.is_full());
-        paused.then_some("the store has fallen too far behind")
+        let stalled = self.shared.tail_of(&record.channel).is_some_and(|tail| tail.is_stalled());
+        stalled.then_some("the store takes nothing and too much waits for it")
     }
 
     async fn append(&mut self, record: LogRecord) {

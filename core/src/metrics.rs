@@ -81,7 +81,7 @@ impl CoreMetrics {
                 "Log records that could not be decoded and were passed over",
                 &self.records_unreadable,
             ),
-            ("pauses", "Times sequencing paused because the store had fallen too far behind", &self.pauses),
+            ("pauses", "Times sequencing waited for the store", &self.pauses),
             ("owner_failures", "Times a partition's owner stopped and began again", &self.owner_failures),
             ("persisted", "Log records committed to the store", &self.persisted),
             ("commit_failures", "Store commits that failed and were tried again", &self.commit_failures),

@@ -188,6 +188,7 @@ async fn own_once(shared: &Shared, partition: Partition, stop: &mut StopSignal) 
     let tail = Arc::new(Tail::new(TailLimits {
         records: shared.config.unpersisted_records,
         bytes: shared.config.unpersisted_bytes,
+        stall_after: Duration::from_millis(shared.config.stall_ms),
     }));
     let persister = Persister {
         partition,

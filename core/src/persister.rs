@@ -20,6 +20,9 @@ use crate::tail::{Batch, Tail};
 /// Positions between two trims of the log: trimming is cheap, but not free.
 const TRIM_EVERY: u64 = 20_000;
 
+/// A batch may have so many times the records that trigger it: a store that lags catches up with larger ones.
+const CATCH_UP: usize = 8;
+
 /// Another owner of the partition has written to the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Conflict {
@@ -48,7 +51,7 @@ impl Persister {
             // Records keep coming: a batch is worth a short wait for more of them.
             let full = self.tail.filled(self.config.persist_records);
             let _ = tokio::time::timeout(self.config.persist_after(), full).await;
-            let Some(batch) = self.tail.batch(self.config.persist_records) else {
+            let Some(batch) = self.tail.batch(self.config.persist_records * CATCH_UP) else {
                 debug_assert!(self.tail.is_closed(), "only a closed tail wakes the persister for nothing");
                 self.trim(self.checkpoint).await;
                 return Ok(());

@@ -4,11 +4,13 @@
 //! front and removes them once they are committed, and history reads it to bridge the time between a publication's
 //! acknowledgement and its commit.
 //!
-//! When full, the driver waits ([`Tail::room`]): sequencing pauses, nothing is dropped.
+//! When full, the driver waits ([`Tail::room`]): sequencing goes at the pace of the store, nothing is dropped. When the
+//! store takes nothing at all for a while the tail counts as stalled, and ingest refuses what comes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -33,6 +35,8 @@ pub(crate) struct TailLimits {
     pub(crate) records: usize,
     /// Of payload.
     pub(crate) bytes: usize,
+    /// A full tail from which nothing went for this long is stalled.
+    pub(crate) stall_after: Duration,
 }
 
 /// What the persister writes in one commit.
@@ -47,8 +51,10 @@ pub(crate) struct Batch {
 pub(crate) struct Tail {
     limits: TailLimits,
     state: Mutex<State>,
-    /// Kept beside the state, for ingest asks with every publish.
+    /// Kept beside the state, for the driver asks with every read.
     full: AtomicBool,
+    /// For ingest, which asks with every publish.
+    stalled: AtomicBool,
     /// Woken when records came.
     added: Notify,
     /// Woken when records went.
@@ -69,6 +75,7 @@ impl Tail {
             limits,
             state: Mutex::default(),
             full: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
             added: Notify::new(),
             removed: Notify::new(),
         }
@@ -100,8 +107,16 @@ impl Tail {
     /// Waits until there is room for another read. One waiter at a time.
     pub(crate) async fn room(&self) {
         while self.is_full() {
-            self.removed.notified().await;
+            let removed = self.removed.notified();
+            if tokio::time::timeout(self.limits.stall_after, removed).await.is_err() {
+                self.stalled.store(true, Ordering::Release);
+            }
         }
+    }
+
+    /// Full, and the store has taken nothing for a while.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -174,6 +189,7 @@ impl Tail {
             }
         }
         self.note_fullness(state);
+        self.stalled.store(false, Ordering::Release);
         drop(guard);
         self.removed.notify_one();
     }
@@ -233,7 +249,7 @@ mod tests {
     }
 
     fn tail() -> Tail {
-        Tail::new(TailLimits { records: 4, bytes: 1_000 })
+        Tail::new(TailLimits { records: 4, bytes: 1_000, stall_after: Duration::from_millis(5) })
     }
 
     fn offsets(tail: &Tail, channel: &str, after: Offset, before: Offset) -> (Offset, Vec<Offset>) {
@@ -292,15 +308,18 @@ mod tests {
             let tail = Arc::clone(&tail);
             async move { tail.room().await }
         });
-        tokio::task::yield_now().await;
+        while !tail.is_stalled() {
+            tokio::task::yield_now().await;
+        }
         assert!(!waiting.is_finished());
         tail.remove_before(1);
+        assert!(!tail.is_stalled());
         waiting.await.unwrap();
     }
 
     #[tokio::test]
     async fn bytes_fill_a_tail_as_well() {
-        let tail = Tail::new(TailLimits { records: 100, bytes: 25 });
+        let tail = Tail::new(TailLimits { records: 100, bytes: 25, stall_after: Duration::from_secs(1) });
         tail.add(vec![applied(0, "a", 1), applied(1, "a", 2)]);
         assert!(!tail.is_full());
         tail.add(vec![applied(2, "a", 3)]);

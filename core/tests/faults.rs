@@ -20,27 +20,27 @@ fn quick() -> CoreConfig {
 #[tokio::test]
 async fn while_the_store_is_away_publishing_goes_on_until_the_tail_is_full() {
     let cell = Cell::new();
-    let limits = CoreConfig { unpersisted_records: 20, persist_records: 10, ..quick() };
+    let limits = CoreConfig { unpersisted_records: 20, persist_records: 10, stall_ms: 20, ..quick() };
     let core = cell.start_ready(limits).await;
     let mut client = cell.client("edge").await;
     assert_eq!(client.publish_offset("chat:1", Some("0"), "0").await, 1);
     core.metric_reaches("core_persisted_total", 1.0).await;
     cell.store.fail(Some(Failure::Down));
 
-    let mut published = 1;
-    let refused = loop {
-        match client.publish("chat:1", Some(&published.to_string()), "1").await {
-            Ok((position, false)) => {
-                published += 1;
-                assert_eq!(position.offset, published);
-            }
-            Ok(duplicate) => panic!("{duplicate:?}"),
-            Err(refused) => break refused,
+    for n in 2..=21 {
+        assert_eq!(client.publish_offset("chat:1", Some(&n.to_string()), "1").await, n);
+    }
+    // As many as the tail holds. What comes now waits, and then is refused.
+    let (waiting, refused) = loop {
+        client.send("chat:2", None, "1");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        if let Some(reply) = client.answer_at_once() {
+            break (reply.correlation - 1, reply.result.unwrap_err());
         }
     };
     assert_eq!((refused.code, refused.retry_after_ms), (ErrorCode::LogUnavailable, Some(500)));
-    assert_eq!(published, 21, "as many as the tail holds");
     let end = cell.log.bounds(0).await.unwrap().1;
+    assert_eq!(end, waiting, "every request before the refused one is in the log");
     assert!(client.publish("chat:2", None, "1").await.is_err());
     assert_eq!(cell.log.bounds(0).await.unwrap().1, end, "what is refused is not in the log");
 
@@ -50,18 +50,20 @@ async fn while_the_store_is_away_publishing_goes_on_until_the_tail_is_full() {
     assert_eq!(client.history("chat:1", 0).await.unwrap_err().code, ErrorCode::StoreUnavailable);
 
     cell.store.fail(None);
-    core.metric_reaches("core_persisted_total", 21.0).await;
+    core.metric_reaches("core_persisted_total", end as f64).await;
     assert_eq!(client.publish_offset("chat:1", Some("after"), "2").await, 22);
     assert_eq!(client.history("chat:1", 0).await.unwrap().publications.len(), 22);
+    assert_eq!(client.history("chat:2", 0).await.unwrap().publications.len() as u64, end - 21);
     assert!(core.metric("core_commit_failures_total") >= 1.0);
     core.stop().await;
-    assert_eq!(cell.store.checkpoint(0), 22);
+    assert_eq!(cell.store.checkpoint(0), end + 1);
 }
 
 #[tokio::test]
 async fn what_the_log_took_while_sequencing_paused_is_sequenced_later() {
     let cell = Cell::new();
-    let core = cell.start_ready(CoreConfig { unpersisted_records: 5, persist_records: 5, ..quick() }).await;
+    let limits = CoreConfig { unpersisted_records: 5, persist_records: 5, stall_ms: 5, ..quick() };
+    let core = cell.start_ready(limits).await;
     cell.store.fail(Some(Failure::Down));
     let mut client = cell.client("edge").await;
     // All at once: ingest takes them before it can know.

@@ -152,6 +152,12 @@ impl Client {
         CoreReply::decode(message.payload).unwrap()
     }
 
+    /// An answer that is there already.
+    pub fn answer_at_once(&mut self) -> Option<CoreReply> {
+        let message = self.messages.try_recv().ok()?;
+        Some(CoreReply::decode(message.payload).unwrap())
+    }
+
     /// Publishes and waits for the answer to it, passing over answers to others (a replay repeats them).
     pub async fn publish(
         &mut self,
