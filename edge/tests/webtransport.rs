@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use skywave_edge::auth::AuthConfig;
-use support::webtransport::{Source, WtClient, config, dial, dial_from, edge, endpoint, ports};
+use support::webtransport::{
+    Source, WtClient, config, dial, dial_from, edge, endpoint, endpoint_with, ports,
+};
 use support::{TestEdge, token};
 use wtransport::error::ConnectingError;
 
@@ -255,4 +257,30 @@ async fn clients_of_a_killed_process_learn_it_from_its_successor() {
     client.write(b"{\"ping\":{}}\n").await;
     let ended = tokio::time::timeout(Duration::from_secs(5), client.connection.closed()).await;
     assert!(ended.is_ok(), "the client still believes in a process that is gone");
+}
+
+#[tokio::test]
+async fn without_credit_for_streams_a_channel_keeps_to_the_control_stream() {
+    let edge = edge().await;
+    let mut transport = quinn::TransportConfig::default();
+    // One for the settings, one for a channel.
+    transport.max_concurrent_uni_streams(2u8.into());
+    let endpoint = endpoint_with(&edge, transport).await;
+    let mut client = WtClient::over(dial_from(&endpoint, &edge, "/v1/wt", &[]).await.unwrap()).await;
+    client.request("connect", json!({})).await;
+    for channel in ["chat:1", "chat:2"] {
+        client.subscribe(channel).await;
+    }
+    let mut publisher = edge.client().await;
+    publisher.publish("chat:1", json!(1)).await;
+    publisher.publish("chat:2", json!(1)).await;
+    let first = [client.publication().await.0, client.publication().await.0];
+    assert!(first.contains(&Source::Stream(0)) && first.contains(&Source::Control), "{first:?}");
+    // Now there is credit again; the channel stays where it is, in order.
+    client.request("unsubscribe", json!({"channel": "chat:1"})).await;
+    for n in 2..=50 {
+        publisher.publish("chat:2", json!(n)).await;
+        let (source, publication) = client.publication().await;
+        assert_eq!((source, &publication["offset"]), (Source::Control, &json!(n)));
+    }
 }

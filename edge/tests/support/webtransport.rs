@@ -44,14 +44,19 @@ pub fn url(edge: &TestEdge) -> String {
 }
 
 pub async fn endpoint(edge: &TestEdge) -> ClientEndpoint {
+    endpoint_with(edge, quinn::TransportConfig::default()).await
+}
+
+pub async fn endpoint_with(edge: &TestEdge, transport: quinn::TransportConfig) -> ClientEndpoint {
     let answer = super::http::get(edge.address(), "/v1/webtransport/certificate").await.json();
     assert_eq!(answer["url"], url(edge));
     let hash = answer["hashes"][0]["value"].as_str().unwrap().to_owned();
     let hash: [u8; 32] = decode_base64(&hash).try_into().unwrap();
-    let config = ClientConfig::builder()
+    let mut config = ClientConfig::builder()
         .with_bind_address(SocketAddr::from(([127, 0, 0, 1], 0)))
         .with_server_certificate_hashes([Sha256Digest::new(hash)])
         .build();
+    config.quic_config_mut().transport_config(std::sync::Arc::new(transport));
     Endpoint::client(config).unwrap()
 }
 
@@ -94,7 +99,10 @@ pub struct WtClient {
 impl WtClient {
     /// A session with a control stream, before its `connect`.
     pub async fn open(edge: &TestEdge) -> Self {
-        let connection = dial(edge, "/v1/wt", &[]).await.unwrap();
+        Self::over(dial(edge, "/v1/wt", &[]).await.unwrap()).await
+    }
+
+    pub async fn over(connection: Connection) -> Self {
         let (control, answers) = connection.open_bi().await.unwrap().await.unwrap();
         let (sender, messages) = mpsc::unbounded_channel();
         tokio::spawn(read(answers, Source::Control, sender.clone()));

@@ -40,7 +40,9 @@ struct Lines {
 
 struct State {
     control: Line,
-    channels: HashMap<ChannelName, Line>,
+    /// `None`: there was no credit for a stream when the channel's first publication came; it stays with the control stream
+    /// until the client leaves, for on another stream later ones could overtake earlier ones.
+    channels: HashMap<ChannelName, Option<Line>>,
     /// Bytes that wait in all lines.
     waiting: usize,
     /// Wakes the flush task; `None` while there is none.
@@ -81,7 +83,7 @@ impl WebTransportOutlet {
     pub(super) fn finish(&self) {
         let mut state = self.lines.state.borrow_mut();
         let State { control, channels, .. } = &mut *state;
-        for line in channels.values_mut().chain([control]) {
+        for line in channels.values_mut().flatten().chain([control]) {
             let _ = line.stream.finish();
         }
     }
@@ -111,16 +113,17 @@ impl Outlet for WebTransportOutlet {
 
     fn left(&self, channel: &ChannelName) {
         let mut state = self.lines.state.borrow_mut();
-        let Some(mut line) = state.channels.remove(channel) else { return };
+        let left = state.channels.remove(channel);
+        if state.channels.is_empty() {
+            state.channels = HashMap::new();
+        }
+        let Some(Some(mut line)) = left else { return };
         if line.waiting.is_empty() {
             let _ = line.stream.finish();
         } else {
             // What waits is not wanted any more.
             state.waiting -= line.waiting.iter().map(Bytes::len).sum::<usize>();
             let _ = line.stream.reset(h3::H3Error::NoError.code());
-        }
-        if state.channels.is_empty() {
-            state.channels = HashMap::new();
         }
     }
 }
@@ -136,9 +139,8 @@ impl Lines {
         if frame.droppable && state.waiting > self.limit / 4 {
             return Ok(());
         }
-        if !state.channels.contains_key(channel) && !self.open(state, channel)? {
-            // The client allows no more streams: its control stream carries the channel, for now.
-            return self.put(state, None, &frame.bytes);
+        if !state.channels.contains_key(channel) {
+            self.open(state, channel)?;
         }
         self.put(state, Some(channel), &frame.bytes)
     }
@@ -154,19 +156,17 @@ impl Lines {
         fits && self.connection.send_datagram(h3::datagram(message).into()).is_ok()
     }
 
-    /// Opens a channel's stream. `Ok(false)`: the client gives no credit for another one now.
-    fn open(&self, state: &mut State, channel: &ChannelName) -> Result<bool, OutletClosed> {
+    /// Opens a channel's stream, if the client gives credit for another one.
+    fn open(&self, state: &mut State, channel: &ChannelName) -> Result<(), OutletClosed> {
         let mut cx = Context::from_waker(Waker::noop());
-        match pin!(self.connection.open_uni()).poll(&mut cx) {
-            Poll::Pending => Ok(false),
-            Poll::Ready(Err(_)) => Err(OutletClosed),
-            Poll::Ready(Ok(stream)) => {
-                let line = Line { stream, waiting: VecDeque::new() };
-                state.channels.insert(channel.clone(), line);
-                self.put(state, Some(channel), &h3::stream_prefix().into())?;
-                Ok(true)
-            }
-        }
+        let line = match pin!(self.connection.open_uni()).poll(&mut cx) {
+            Poll::Pending => None,
+            Poll::Ready(Err(_)) => return Err(OutletClosed),
+            Poll::Ready(Ok(stream)) => Some(Line { stream, waiting: VecDeque::new() }),
+        };
+        let opened = line.is_some();
+        state.channels.insert(channel.clone(), line);
+        if opened { self.put(state, Some(channel), &h3::stream_prefix().into()) } else { Ok(()) }
     }
 
     /// Writes what the stream takes and queues the rest.
@@ -176,11 +176,8 @@ impl Lines {
         channel: Option<&ChannelName>,
         bytes: &Bytes,
     ) -> Result<(), OutletClosed> {
-        let line = match channel {
-            None => &mut state.control,
-            // Invariant: the caller has opened it.
-            Some(channel) => state.channels.get_mut(channel).ok_or(OutletClosed)?,
-        };
+        let own = channel.and_then(|channel| state.channels.get_mut(channel)).and_then(Option::as_mut);
+        let line = own.unwrap_or(&mut state.control);
         let mut rest = bytes.clone();
         if line.waiting.is_empty() {
             let mut cx = Context::from_waker(Waker::noop());
@@ -225,7 +222,7 @@ fn poll_flush(lines: &Weak<Lines>, cx: &mut Context<'_>) -> Poll<()> {
     let mut state = lines.state.borrow_mut();
     let State { control, channels, waiting, flusher } = &mut *state;
     let mut pending = false;
-    for line in channels.values_mut().chain([control]) {
+    for line in channels.values_mut().flatten().chain([control]) {
         while let Some(front) = line.waiting.front_mut() {
             let before = front.len();
             let written = write(&mut line.stream, front, cx);
