@@ -1,8 +1,8 @@
 //! The HTTP side of an edge besides WebSocket: REST, health, metrics, the page, and the way in for SSE.
 //!
-//! A request passes, in this order: hyper with its limits and deadlines (`front`), [`guard`] (origin, CORS, headers every
-//! answer has), one route, [`answer`] (how replies and errors look). Requests that concern a channel go through
-//! [`access`] (token, capability, rate) and then through [`Relay`], as those of connected clients do.
+//! A request passes, in this order: hyper with its limits and deadlines (`front`), `guard` (origin, CORS, headers every
+//! answer has), one route, `answer` (how replies and errors look). Requests that concern a channel go through
+//! `access` (token, capability, rate) and then through [`Relay`], as those of connected clients do.
 //!
 //! Owns: the paths of `docs/http-api.md`. Never: logs a URL or a header (they may hold a token), or answers an error with
 //! anything but `{"error":{…}}`.
