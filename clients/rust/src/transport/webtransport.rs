@@ -21,8 +21,9 @@ use crate::machine::Broken;
 
 /// Channel streams the server may open at once; beyond them publications come on the control stream.
 const CHANNEL_STREAMS: u32 = 1_024;
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
-const IDLE: Duration = Duration::from_secs(30);
+/// A server that was killed says nothing: its silence is all there is, so it is noticed within [`IDLE`].
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
+const IDLE: Duration = Duration::from_secs(10);
 /// Bytes read at a time.
 const READ_BYTES: usize = 16 * 1024;
 /// Largest message of the server: a page of history with large payloads.
