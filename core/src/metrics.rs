@@ -66,7 +66,7 @@ impl CoreMetrics {
             heads_announced: Counter::default(),
             retention_removed: Counter::default(),
         };
-        metrics.register_in(registry.sub_registry_with_prefix("core"));
+        metrics.register_in(registry.sub_registry_with_prefix("skywave_core"));
         metrics
     }
 

@@ -114,7 +114,7 @@ async fn records_of_vanished_namespaces_and_unreadable_ones_disturb_nothing() {
     let core = cell.start_ready(CoreConfig::default()).await;
     let answer = cell.client("edge").await.history("gone:1", 0).await.unwrap();
     assert_eq!(contents(&answer), [(1, "1".into()), (2, "2".into())]);
-    assert_eq!(core.metric("core_records_unreadable_total"), 2.0);
+    assert_eq!(core.metric("skywave_core_records_unreadable_total"), 2.0);
     core.stop().await;
     assert_eq!(cell.store.checkpoint(0), 4);
 }
@@ -134,7 +134,7 @@ async fn a_log_that_refuses_is_reported_with_a_time_to_retry() {
     assert_eq!(client.publish_offset("chat:1", Some("a"), "1").await, 1);
     let large = format!("\"{}\"", "x".repeat(cell.log.record_bytes()));
     assert_eq!(client.publish("chat:1", None, &large).await.unwrap_err().code, ErrorCode::TooLarge);
-    assert_eq!(core.metric("core_refused_total"), 3.0);
+    assert_eq!(core.metric("skywave_core_refused_total"), 3.0);
     core.stop().await;
 }
 

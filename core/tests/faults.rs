@@ -24,7 +24,7 @@ async fn while_the_store_is_away_publishing_goes_on_until_the_tail_is_full() {
     let core = cell.start_ready(limits).await;
     let mut client = cell.client("edge").await;
     assert_eq!(client.publish_offset("chat:1", Some("0"), "0").await, 1);
-    core.metric_reaches("core_persisted_total", 1.0).await;
+    core.metric_reaches("skywave_core_persisted_total", 1.0).await;
     cell.store.fail(Some(Failure::Down));
 
     for n in 2..=21 {
@@ -50,11 +50,11 @@ async fn while_the_store_is_away_publishing_goes_on_until_the_tail_is_full() {
     assert_eq!(client.history("chat:1", 0).await.unwrap_err().code, ErrorCode::StoreUnavailable);
 
     cell.store.fail(None);
-    core.metric_reaches("core_persisted_total", end as f64).await;
+    core.metric_reaches("skywave_core_persisted_total", end as f64).await;
     assert_eq!(client.publish_offset("chat:1", Some("after"), "2").await, 22);
     assert_eq!(client.history("chat:1", 0).await.unwrap().publications.len(), 22);
     assert_eq!(client.history("chat:2", 0).await.unwrap().publications.len() as u64, end - 21);
-    assert!(core.metric("core_commit_failures_total") >= 1.0);
+    assert!(core.metric("skywave_core_commit_failures_total") >= 1.0);
     core.stop().await;
     assert_eq!(cell.store.checkpoint(0), end + 1);
 }
@@ -70,7 +70,7 @@ async fn what_the_log_took_while_sequencing_paused_is_sequenced_later() {
     for n in 0..2_000 {
         client.send("chat:1", None, &n.to_string());
     }
-    core.metric_reaches("core_pauses_total", 1.0).await;
+    core.metric_reaches("skywave_core_pauses_total", 1.0).await;
     cell.store.fail(None);
     let mut taken = Vec::new();
     for _ in 0..2_000 {
@@ -105,10 +105,10 @@ async fn a_commit_whose_answer_was_lost_is_recognised() {
     for n in 1..=30 {
         assert_eq!(client.publish_offset("chat:1", None, "1").await, n);
     }
-    core.metric_reaches("core_persisted_total", 1.0).await;
+    core.metric_reaches("skywave_core_persisted_total", 1.0).await;
     cell.store.fail(None);
-    core.metric_reaches("core_persisted_total", 30.0).await;
-    assert_eq!(core.metric("core_checkpoint_conflicts_total"), 0.0);
+    core.metric_reaches("skywave_core_persisted_total", 30.0).await;
+    assert_eq!(core.metric("skywave_core_checkpoint_conflicts_total"), 0.0);
     assert_eq!(client.history("chat:1", 0).await.unwrap().publications.len(), 30);
     core.stop().await;
 }
@@ -118,7 +118,7 @@ async fn a_core_is_ready_only_when_the_store_has_been_read() {
     let cell = Cell::new();
     cell.store.fail(Some(Failure::Down));
     let core = cell.start(quick()).await;
-    core.metric_reaches("core_owner_failures_total", 1.0).await;
+    core.metric_reaches("skywave_core_owner_failures_total", 1.0).await;
     assert!(!*core.core.ready().borrow());
     let mut client = cell.client("edge").await;
     assert_eq!(client.history("chat:1", 0).await.unwrap_err().code, ErrorCode::StoreUnavailable);
@@ -137,7 +137,7 @@ async fn another_log_under_the_same_store_is_not_sequenced() {
     core.stop().await;
     let other = Arc::new(MemoryLog::new(1));
     let core = cell.start_with(quick(), other, Arc::new(cell.store.clone())).await;
-    core.metric_reaches("core_owner_failures_total", 2.0).await;
+    core.metric_reaches("skywave_core_owner_failures_total", 2.0).await;
     assert!(!*core.core.ready().borrow());
     core.kill().await;
 }
@@ -157,8 +157,10 @@ async fn two_owners_compute_the_same_and_only_one_writes() {
     for n in 1..=200 {
         assert_eq!(client.publish_offset("chat:1", Some(&n.to_string()), &n.to_string()).await, n);
     }
-    let conflicts =
-        || one.metric("core_checkpoint_conflicts_total") + two.metric("core_checkpoint_conflicts_total");
+    let conflicts = || {
+        one.metric("skywave_core_checkpoint_conflicts_total")
+            + two.metric("skywave_core_checkpoint_conflicts_total")
+    };
     soon("a conflict", async {
         while conflicts() < 1.0 {
             client.publish("chat:2", None, "1").await.unwrap();

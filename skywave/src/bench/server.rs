@@ -1,5 +1,6 @@
 //! A server under measurement: a process of its own on its own core, killed when dropped.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -39,11 +40,14 @@ impl Server {
     ) -> anyhow::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("dev").arg("--data").arg(folder).arg("--config").arg(config);
-        command.arg("--listen").arg(address.to_string()).stdout(Stdio::null());
+        let log = folder.with_extension("log");
+        command.arg("--listen").arg(address.to_string()).stdout(Stdio::null()).stderr(File::create(&log)?);
         let child = cores.on_server_core(|| command.spawn())?.context("starting the relay")?;
         let mut server = Self { child, address };
-        server.wait_ready(Duration::from_secs(20))?;
-        Ok(server)
+        match server.wait_ready(Duration::from_secs(20)) {
+            Ok(()) => Ok(server),
+            Err(error) => Err(error.context(std::fs::read_to_string(&log).unwrap_or_default())),
+        }
     }
 
     fn wait_ready(&mut self, limit: Duration) -> anyhow::Result<()> {
@@ -70,10 +74,11 @@ impl Server {
         process::anonymous_memory(self.child.id())
     }
 
-    /// The sum of a metric over all its labels; 0 when it is not there. A counter's `_total` is left out.
+    /// The sum of a metric over all its labels. A counter's `_total` is left out.
     pub(super) fn metric(&self, name: &str) -> anyhow::Result<f64> {
         let (status, text) = self.get("/metrics")?;
         anyhow::ensure!(status == 200, "/metrics answers {status}");
+        anyhow::ensure!(text.contains(&format!("# HELP {name}")), "there is no metric {name}");
         let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
             let (key, value) = line.rsplit_once(' ')?;
             let family = key.split('{').next().unwrap_or(key);

@@ -241,11 +241,11 @@ impl Subscribing {
         let exact = subscribed["recovery"] == "exact";
         let (channel, epoch) = (self.channel.clone(), at.epoch.clone());
         self.pen.record(Kind::Subscribed { channel, position: at.clone(), asked: asked.clone(), exact });
-        let gap = &subscribed["recovery"]["gap"];
+        let gap = &subscribed["gap"];
+        self.position.get_or_insert(at);
         if gap.is_object() {
             self.gap(gap)?;
         }
-        self.position.get_or_insert(at);
         self.ready.store(true, Ordering::Relaxed);
         while !self.done() {
             match socket.receive_within(Duration::from_millis(50))? {
@@ -313,7 +313,7 @@ pub fn read_history(
             pen.record(Kind::Stored { message: message(publication, channel), position });
             after = offset;
         }
-        if publications.is_empty() || after >= page["head"].as_u64().unwrap_or(0) {
+        if publications.is_empty() || after >= page["offset"].as_u64().unwrap_or(0) {
             return Ok(after);
         }
     }

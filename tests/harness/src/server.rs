@@ -180,11 +180,12 @@ impl Server {
         Ok(status)
     }
 
-    /// The sum of a metric over all its labels; 0 when it is not there. A counter's `_total` may be left out.
+    /// The sum of a metric over all its labels. A counter's `_total` is left out.
     pub fn metric(&self, name: &str) -> anyhow::Result<f64> {
         let answer = http::get(self.address, "/metrics")?;
         anyhow::ensure!(answer.status == 200, "/metrics answers {}", answer.status);
         let text = answer.text();
+        anyhow::ensure!(text.contains(&format!("# HELP {name}")), "there is no metric {name}");
         let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
             let (key, value) = line.rsplit_once(' ')?;
             let family = key.split('{').next().unwrap_or(key);
