@@ -88,7 +88,7 @@ impl Server {
     }
 
     /// A plain HTTP request: status and body.
-    fn get(&self, path: &str) -> anyhow::Result<(u16, String)> {
+    pub(super) fn get(&self, path: &str) -> anyhow::Result<(u16, String)> {
         let mut stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(2))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
         write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address)?;

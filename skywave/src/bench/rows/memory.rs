@@ -6,6 +6,9 @@
 use std::net::TcpStream;
 use std::time::Duration;
 
+use anyhow::Context;
+use skywave_client::{ChannelName, Client, SubscribeOptions, Subscription, SubscriptionEvent};
+
 use crate::bench::Bench;
 use crate::bench::fleet::Fleet;
 use crate::bench::report::{Aim, Row};
@@ -23,7 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(in crate::bench) fn run(bench: &mut Bench) -> anyhow::Result<()> {
     plain(bench)?;
-    secure(bench)
+    secure(bench)?;
+    webtransport(bench)
 }
 
 fn plain(bench: &mut Bench) -> anyhow::Result<()> {
@@ -56,6 +60,33 @@ fn secure(bench: &mut Bench) -> anyhow::Result<()> {
     };
     let grown = growth(bench, &server, &mut open)?;
     report(bench, "wss", grown, 10.0)
+}
+
+/// With the product's own client: QUIC by hand would be another project. Its memory is in this process, not in the
+/// server's.
+fn webtransport(bench: &mut Bench) -> anyhow::Result<()> {
+    let data = bench.data()?;
+    let server = relay::start(bench, data.path(), &Setting::default())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let config = relay::webtransport(&server)?;
+    let mut kept: Vec<(Client, Subscription)> = Vec::new();
+    let mut open = |from: usize, count: usize| {
+        runtime.block_on(async {
+            for at in from..from + count {
+                let client = Client::connect(config.clone()).await.context("connecting over WebTransport")?;
+                let channel = ChannelName::parse(&speech().channel(at % CHANNELS))?;
+                let mut subscription = client.subscribe(&channel, SubscribeOptions::default()).await?;
+                let first = subscription.next().await;
+                anyhow::ensure!(matches!(first, Some(SubscriptionEvent::Subscribed { .. })), "{first:?}");
+                kept.push((client, subscription));
+            }
+            // The last acknowledgements go out.
+            tokio::time::sleep(REST).await;
+            Ok(())
+        })
+    };
+    let grown = growth(bench, &server, &mut open)?;
+    report(bench, "WebTransport", grown, 20.0)
 }
 
 fn speech() -> Speech {

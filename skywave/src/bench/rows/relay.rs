@@ -6,7 +6,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use base64::Engine;
 use jsonwebtoken::{EncodingKey, Header};
+use skywave_client::{ClientConfig, Transport};
 
 use crate::bench::Bench;
 use crate::bench::server::{self, Server};
@@ -64,6 +66,21 @@ pub(super) fn token(secret: &str, user: &str) -> anyhow::Result<String> {
     let claims = serde_json::json!({ "sub": user, "iat": now, "exp": now + 3600 });
     jsonwebtoken::encode(&Header::default(), &claims, &EncodingKey::from_secret(secret.as_bytes()))
         .context("signing a token")
+}
+
+/// How the product's client reaches the relay over WebTransport, trusting the certificate the relay names.
+pub(super) fn webtransport(server: &Server) -> anyhow::Result<ClientConfig> {
+    let (status, body) = server.get("/v1/webtransport/certificate")?;
+    anyhow::ensure!(status == 200, "no certificate: {status}");
+    let answer: serde_json::Value = serde_json::from_str(&body).context("the certificate's description")?;
+    let url = answer["url"].as_str().context("no url")?.trim_end_matches("/v1/wt").to_owned();
+    let mut config = ClientConfig::new(url).transport(Transport::WebTransport);
+    for hash in answer["hashes"].as_array().context("no hashes")? {
+        let bytes =
+            base64::engine::general_purpose::STANDARD.decode(hash["value"].as_str().unwrap_or_default())?;
+        config.certificate_hashes.push(bytes.try_into().map_err(|_| anyhow::anyhow!("not a SHA-256"))?);
+    }
+    Ok(config)
 }
 
 /// Waits until the relay has noticed that all its clients are gone.
