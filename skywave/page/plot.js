@@ -60,7 +60,7 @@ export class Plot {
     pen.lineWidth = 1;
     for (const line of LINES) {
       const at = Math.round(y(line)) + 0.5;
-      pen.strokeStyle = colour('--line-soft');
+      pen.strokeStyle = colour('--line');
       pen.beginPath();
       pen.moveTo(MARGIN.left, at);
       pen.lineTo(right, at);

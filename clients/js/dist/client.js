@@ -28,6 +28,8 @@ const EAGER_SPACING_MS = 1_000;
 const WAKE_PROBE_MS = 4_000;
 /** While moving, the old connection is kept at most this long for subscriptions that the new one has not answered, in ms. */
 const MOVE_OVERLAP_MS = 5_000;
+/** A client that found no other node leaves after this share of the time it was given, rather than be thrown out. */
+const MOVE_PATIENCE = 0.8;
 export class Skywave extends Emitter {
     #env;
     #options;
@@ -57,6 +59,7 @@ export class Skywave extends Emitter {
     #retry;
     #stable;
     #overlap;
+    #departure;
     #unwatch;
     constructor(options = {}) {
         const env = options.environment ?? systemEnvironment();
@@ -253,7 +256,7 @@ export class Skywave extends Emitter {
         else if (push.expiring !== undefined)
             void this.#renewToken();
         else if (push.move !== undefined)
-            this.#move(push.move.target, push.move.within_ms);
+            this.#move(connection, push.move.target, push.move.within_ms);
     }
     #lost(connection, loss) {
         if (connection === this.#leaving) {
@@ -313,7 +316,7 @@ export class Skywave extends Emitter {
         if (this.#state === 'disconnected')
             return;
         this.#attempt += 1;
-        for (const timer of [this.#retry, this.#stable])
+        for (const timer of [this.#retry, this.#stable, this.#departure])
             this.#env.clearTimeout(timer);
         this.#unwatch?.();
         this.#leave();
@@ -337,7 +340,7 @@ export class Skywave extends Emitter {
             subscription.detach(connection);
     }
     /** Connects to another node while the old connection goes on. */
-    #move(target, withinMs) {
+    #move(connection, target, withinMs) {
         this.emit('move', { target });
         if (this.#opening !== undefined)
             return;
@@ -350,6 +353,18 @@ export class Skywave extends Emitter {
         }
         this.#env.clearTimeout(this.#retry);
         this.#retry = this.#env.setTimeout(() => this.#open(), this.#env.random() * Math.min(withinMs / 2, 1_000));
+        this.#env.clearTimeout(this.#departure);
+        this.#departure = this.#env.setTimeout(() => this.#depart(connection), withinMs * MOVE_PATIENCE);
+    }
+    /**
+     * Leaves a node that drains, though no other has answered. (Chromium's renderer is also seen to crash now and then when
+     * a server ends a WebTransport session, and never when the page does.)
+     */
+    #depart(connection) {
+        if (connection !== this.#active)
+            return;
+        connection.close(CloseCode.normal, 'leaving');
+        this.#lost(connection, { code: CloseCode.drain, reason: 'node is draining', reached: true });
     }
     #leaveWhenSettled() {
         if (this.#leaving === undefined)

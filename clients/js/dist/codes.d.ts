@@ -12,6 +12,7 @@ export declare const CloseCode: {
     readonly normal: 1000;
     readonly protocolError: 1002;
     readonly abnormal: 1006;
+    readonly drain: 4000;
     readonly pingTimeout: 4002;
     readonly tokenExpired: 4010;
     readonly unauthorized: 4500;

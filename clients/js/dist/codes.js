@@ -25,6 +25,7 @@ export const CloseCode = {
     normal: 1000,
     protocolError: 1002,
     abnormal: 1006,
+    drain: 4000,
     pingTimeout: 4002,
     tokenExpired: 4010,
     unauthorized: 4500,

@@ -31,6 +31,8 @@ const EAGER_SPACING_MS = 1_000;
 const WAKE_PROBE_MS = 4_000;
 /** While moving, the old connection is kept at most this long for subscriptions that the new one has not answered, in ms. */
 const MOVE_OVERLAP_MS = 5_000;
+/** A client that found no other node leaves after this share of the time it was given, rather than be thrown out. */
+const MOVE_PATIENCE = 0.8;
 
 /**
  * `connecting`: not connected, and trying or about to try. `disconnected`: not connected and it will stay so until
@@ -112,6 +114,7 @@ export class Skywave extends Emitter<ClientEvents> {
   #retry: Timer;
   #stable: Timer;
   #overlap: Timer;
+  #departure: Timer;
   #unwatch: (() => void) | undefined;
 
   constructor(options: SkywaveOptions = {}) {
@@ -315,7 +318,7 @@ export class Skywave extends Emitter<ClientEvents> {
     if (channel !== undefined) this.#subscriptions.get(channel)?.pushed(connection, push);
     else if (connection !== this.#active) return;
     else if (push.expiring !== undefined) void this.#renewToken();
-    else if (push.move !== undefined) this.#move(push.move.target, push.move.within_ms);
+    else if (push.move !== undefined) this.#move(connection, push.move.target, push.move.within_ms);
   }
 
   #lost(connection: Connection, loss: Loss): void {
@@ -372,7 +375,7 @@ export class Skywave extends Emitter<ClientEvents> {
   #stop(cause: { code: number; reason: string }): void {
     if (this.#state === 'disconnected') return;
     this.#attempt += 1;
-    for (const timer of [this.#retry, this.#stable]) this.#env.clearTimeout(timer);
+    for (const timer of [this.#retry, this.#stable, this.#departure]) this.#env.clearTimeout(timer);
     this.#unwatch?.();
     this.#leave();
     this.#opening?.close(CloseCode.normal, '');
@@ -396,7 +399,7 @@ export class Skywave extends Emitter<ClientEvents> {
   }
 
   /** Connects to another node while the old connection goes on. */
-  #move(target: string | undefined, withinMs: number): void {
+  #move(connection: Connection, target: string | undefined, withinMs: number): void {
     this.emit('move', { target });
     if (this.#opening !== undefined) return;
     this.#moveBackoff.reset();
@@ -407,6 +410,18 @@ export class Skywave extends Emitter<ClientEvents> {
     }
     this.#env.clearTimeout(this.#retry);
     this.#retry = this.#env.setTimeout(() => this.#open(), this.#env.random() * Math.min(withinMs / 2, 1_000));
+    this.#env.clearTimeout(this.#departure);
+    this.#departure = this.#env.setTimeout(() => this.#depart(connection), withinMs * MOVE_PATIENCE);
+  }
+
+  /**
+   * Leaves a node that drains, though no other has answered. (Chromium's renderer is also seen to crash now and then when
+   * a server ends a WebTransport session, and never when the page does.)
+   */
+  #depart(connection: Connection): void {
+    if (connection !== this.#active) return;
+    connection.close(CloseCode.normal, 'leaving');
+    this.#lost(connection, { code: CloseCode.drain, reason: 'node is draining', reached: true });
   }
 
   #leaveWhenSettled(): void {

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { pub, record, ScriptedServer } from './support/scripted.js';
 
 /** Subscribed to a durable and an ephemeral channel on the first node, and asked to move. */
-async function moving(server: ScriptedServer) {
+async function moving(server: ScriptedServer, within_ms = 10_000) {
   const { client, link: old } = await server.connected();
   const durable = client.subscribe('chat:1');
   const ephemeral = client.subscribe('live:1');
@@ -12,7 +12,7 @@ async function moving(server: ScriptedServer) {
   const live = record(ephemeral, 'publication');
   await old.answer(server.env, 'subscribe', { subscribed: { channel: 'chat:1', epoch: 'a', offset: 10 } });
   await old.answer(server.env, 'subscribe', { subscribed: { channel: 'live:1' } });
-  old.say({ move: { target: 'wss://other.test', within_ms: 10_000 } });
+  old.say({ move: { target: 'wss://other.test', within_ms } });
   await server.env.advance(1_000);
   return { client, old, log, live };
 }
@@ -68,9 +68,25 @@ test('when the target is not there, the old connection serves on and another att
   assert.equal((await server.link(3)).base, 'https://relay.test');
 });
 
+test('with nowhere to go it leaves by itself before the time is over, and comes back', async () => {
+  const server = new ScriptedServer();
+  const { client, link } = await server.connected();
+  link.say({ move: { within_ms: 5_000 } });
+  await server.env.advance(3_000);
+  (await server.link(2)).lose();
+  await server.env.advance(900);
+  assert.equal(link.closed, undefined);
+  await server.env.advance(200);
+  assert.notEqual(link.closed, undefined);
+  assert.equal(client.state, 'connecting');
+  await server.env.advance(2_000);
+  await (await server.link()).greet(server.env);
+  assert.equal(client.state, 'connected');
+});
+
 test('the attempts of a move that led nowhere do not delay coming back', async () => {
   const server = new ScriptedServer();
-  const { client, old } = await moving(server);
+  const { client, old } = await moving(server, 60_000);
   const waits: number[] = [];
   client.on('state', ({ retryInMs }) => retryInMs !== undefined && waits.push(retryInMs));
   for (let attempt = 2; attempt < 6; attempt++) {
