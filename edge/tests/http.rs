@@ -223,6 +223,28 @@ async fn large_and_slow_requests_cost_only_their_sender() {
 }
 
 #[tokio::test]
+async fn a_client_that_never_reads_its_answers_loses_its_place() {
+    let edge = TestEdge::with(|config| {
+        config.workers = 1;
+        config.limits.connections = 1;
+        config.timing.ping = Duration::from_millis(100);
+        config.timing.pong = Duration::from_millis(100);
+    })
+    .await;
+    let address = edge.address();
+    let mut greedy = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET /v1/openapi.json HTTP/1.1\r\nhost: {address}\r\n\r\n");
+    let freed = async {
+        // More than all buffers in between hold: writing ends with the server's patience, and fails.
+        while greedy.write_all(request.as_bytes()).await.is_ok() {}
+        while get(address, "/health/live").await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), freed).await.expect("the place is not given back");
+}
+
+#[tokio::test]
 async fn pages_of_other_origins_are_refused_and_allowed_ones_may_read() {
     let auth = AuthConfig {
         anonymous: true,

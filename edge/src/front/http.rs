@@ -36,6 +36,8 @@ pub(crate) async fn serve(worker: &Rc<Worker>, io: Io, peer: SocketAddr, permit:
         peer,
         permit: Rc::new(std::cell::RefCell::new(Some(permit))),
     };
+    // As for a WebSocket that answers no ping.
+    let io = io.give_up_after(config.timing.ping + config.timing.pong);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(config.timing.head)
