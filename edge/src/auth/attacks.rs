@@ -296,6 +296,29 @@ fn remembering(token_id: &str) -> Arc<State> {
     Arc::new(State(Ok(revocation::state_key(token_id))))
 }
 
+/// A shared state that is told nothing, and asked while a revocation is on its way.
+struct Meanwhile(tokio::sync::Notify);
+
+#[async_trait]
+impl SharedState for Meanwhile {
+    async fn take_tokens(&self, _: &str, _: u32, _: u32, _: f64) -> Result<TokenGrant, StateError> {
+        Ok(TokenGrant::Granted)
+    }
+
+    async fn remember(&self, _: &str, _: Duration) -> Result<(), StateError> {
+        Ok(())
+    }
+
+    async fn is_remembered(&self, _: &str) -> Result<bool, StateError> {
+        self.0.notified().await;
+        Ok(false)
+    }
+
+    async fn forget(&self, _: &str) -> Result<(), StateError> {
+        Ok(())
+    }
+}
+
 /// Answers every request with `body()` and counts them.
 fn key_server(body: impl Fn() -> String + Send + 'static) -> (String, Arc<AtomicUsize>) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -446,6 +469,20 @@ async fn revoked_tokens_are_refused_here_and_where_the_news_came_late() {
     here.revoke("t1".into(), 1_900_000_000, NOW);
     assert_eq!(here.authorize(Some(&token), NOW).await, Err(AuthError::Revoked));
     assert!(here.authorize(Some(&other), NOW).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_revocation_that_comes_while_the_token_is_checked_counts() {
+    let config = AuthConfig { keys: vec![key(Algorithm::HS256, None, SECRET)], ..AuthConfig::default() };
+    let token = hs256(SECRET, r#"{"exp":1900000000,"jti":"t1"}"#);
+    let state = Arc::new(Meanwhile(tokio::sync::Notify::new()));
+    let authenticator = Authenticator::new(&config, state.clone()).unwrap();
+    let mut check = Box::pin(authenticator.authorize(Some(&token), NOW));
+    let first = check.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+    assert!(first.is_pending());
+    authenticator.revoke("t1".into(), 1_900_000_000, NOW);
+    state.0.notify_one();
+    assert_eq!(check.await, Err(AuthError::Revoked));
 }
 
 #[tokio::test]

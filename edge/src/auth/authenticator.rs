@@ -177,7 +177,7 @@ impl Authenticator {
             return true;
         }
         let key = revocation::state_key(token_id);
-        match tokio::time::timeout(STATE_PATIENCE, self.state.is_remembered(&key)).await {
+        let remembered = match tokio::time::timeout(STATE_PATIENCE, self.state.is_remembered(&key)).await {
             Ok(Ok(revoked)) => revoked,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "cannot look for revocations; going by what the bus told");
@@ -187,7 +187,9 @@ impl Authenticator {
                 tracing::warn!("looking for revocations takes too long; going by what the bus told");
                 false
             }
-        }
+        };
+        // The news may have come meanwhile, when there was no connection yet that it could have closed.
+        remembered || self.revocations.holds(token_id, unix_now_s)
     }
 }
 
