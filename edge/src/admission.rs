@@ -2,9 +2,9 @@
 //!
 //! Owns: how many connections there are, per node and per address. Never: looks at a byte a client sent.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -18,6 +18,17 @@ use crate::metrics::Refused;
 /// Addresses remembered at most. When full, those without a connection and with a full bucket are forgotten; if that
 /// frees nothing, an unknown address is refused until it does.
 const ADDRESSES: usize = 65_536;
+/// Time between two searches for addresses that can be forgotten: each looks at all of them.
+const SWEEP_MS: Millis = 1_000;
+
+/// What counts as one address: an IPv4 address, also where it is written as IPv6, or the /64 network that one IPv6
+/// customer has to himself.
+pub(crate) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+    }
+}
 
 /// Shared by all workers. The maps are locked for a lookup at accept and at close, never on the delivery path.
 pub(crate) struct Admission {
@@ -27,13 +38,27 @@ pub(crate) struct Admission {
     rate: Option<Rate>,
     address_rate: Option<Rate>,
     bucket: Mutex<Option<TokenBucket>>,
+    /// By [`network`].
     addresses: Mutex<HashMap<IpAddr, Address>>,
+    /// When addresses may be searched for ones to forget again.
+    next_sweep: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Address {
     connections: usize,
     bucket: Option<TokenBucket>,
+}
+
+impl Address {
+    fn is_worth_keeping(&self, now: Millis, rate: Option<Rate>) -> bool {
+        let full = match (&self.bucket, rate) {
+            // A bucket that would grant its whole burst remembers nothing.
+            (Some(bucket), Some(rate)) => bucket.clone().take(now, rate, rate.burst).is_ok(),
+            _ => true,
+        };
+        self.connections > 0 || !full
+    }
 }
 
 /// One admitted connection; gives its place back when dropped.
@@ -79,6 +104,7 @@ impl Admission {
             address_rate: limits.address_handshakes,
             bucket: Mutex::new(None),
             addresses: Mutex::default(),
+            next_sweep: AtomicU64::new(0),
         }
     }
 
@@ -88,6 +114,7 @@ impl Admission {
     }
 
     pub(crate) fn admit(self: &Arc<Self>, now: Millis, peer: IpAddr) -> Result<Permit, NotAdmitted> {
+        let peer = network(peer);
         // Each place is taken first and given back on refusal, so that workers that race never exceed the cap.
         if self.connections.fetch_add(1, Ordering::Relaxed) >= self.limit {
             self.connections.fetch_sub(1, Ordering::Relaxed);
@@ -122,15 +149,11 @@ impl Admission {
     fn admit_address(&self, now: Millis, peer: IpAddr) -> Result<(), NotAdmitted> {
         let mut addresses = self.addresses.lock();
         if addresses.len() >= ADDRESSES && !addresses.contains_key(&peer) {
-            let rate = self.address_rate;
-            addresses.retain(|_, address| {
-                let full = match (&mut address.bucket, rate) {
-                    // A bucket that would grant its whole burst remembers nothing.
-                    (Some(bucket), Some(rate)) => bucket.clone().take(now, rate, rate.burst).is_ok(),
-                    _ => true,
-                };
-                address.connections > 0 || !full
-            });
+            // Only with the lock on the addresses.
+            if self.next_sweep.load(Ordering::Relaxed) <= now {
+                self.next_sweep.store(now + SWEEP_MS, Ordering::Relaxed);
+                addresses.retain(|_, address| address.is_worth_keeping(now, self.address_rate));
+            }
             if addresses.len() >= ADDRESSES {
                 return Err(NotAdmitted { reason: Refused::AddressRate, retry_after_ms: 5_000 });
             }
@@ -211,6 +234,37 @@ mod tests {
         assert!(admission.admit(0, peer(2)).is_ok());
         assert_eq!(admission.connections(), 1);
         assert_eq!(admission.addresses.lock().len(), 1, "an address without a connection costs nothing");
+    }
+
+    #[test]
+    fn a_network_is_one_address_however_it_is_written() {
+        let parse = |text: &str| network(text.parse().unwrap());
+        assert_eq!(parse("::ffff:10.0.0.1"), peer(1));
+        assert_ne!(parse("10.0.0.2"), peer(1));
+        assert_eq!(parse("2001:db8:0:1:a:b:c:d"), parse("2001:db8:0:1::7"));
+        assert_ne!(parse("2001:db8:0:1::7"), parse("2001:db8:0:2::7"));
+        let admission = admission(|limits| limits.connections_per_address = 1);
+        let mine = admission.admit(0, "2001:db8::1".parse().unwrap()).ok().unwrap();
+        assert_eq!(refused(admission.admit(0, "2001:db8::2".parse().unwrap())).0, Refused::AddressFull);
+        drop(mine);
+        assert!(admission.admit(0, "2001:db8::2".parse().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn a_flood_of_addresses_is_bounded_and_searched_rarely() {
+        let admission = admission(|limits| limits.address_handshakes = Some(Rate::per_second(1, 2)));
+        let address = |n: u32| IpAddr::from(n.to_be_bytes());
+        for n in 0..ADDRESSES as u32 {
+            assert!(admission.admit(0, address(n)).is_ok());
+        }
+        let newcomer = address(ADDRESSES as u32);
+        assert_eq!(refused(admission.admit(0, newcomer)).0, Refused::AddressRate);
+        assert!(admission.admit(0, address(1)).is_ok(), "who is known is not affected");
+        // Their buckets are full again, but the last search was just now.
+        admission.next_sweep.store(2_500, Ordering::Relaxed);
+        assert_eq!(refused(admission.admit(2_400, newcomer)).0, Refused::AddressRate);
+        assert!(admission.admit(2_500, newcomer).is_ok());
+        assert_eq!(admission.addresses.lock().len(), 1);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use skywave_protocol::{ChannelName, ErrorCode, WireError};
 
 use super::Api;
 use super::answer::Refusal;
+use crate::admission::network;
 
 /// Requests a second of one user (of one address, for anonymous ones) over all nodes of a region, and how many may come at
 /// once. A batch counts as many as it holds. Without the shared state there is no such limit.
@@ -83,7 +84,7 @@ impl Caller {
     pub(super) async fn take(&self, api: &Api, requests: u32) -> Result<(), WireError> {
         let key = match &self.authorization.user {
             Some(user) => format!("http:user:{user}"),
-            None => format!("http:address:{}", self.address),
+            None => format!("http:address:{}", network(self.address)),
         };
         let grant =
             api.shared.ports.state.take_tokens(&key, requests, REQUESTS_BURST, REQUESTS_PER_SECOND).await;
