@@ -13,6 +13,7 @@ use skywave_runtime::Shutdown;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 use crate::config::{EdgeConfig, ListenerConfig};
 use crate::control;
@@ -250,11 +251,38 @@ async fn spawn(
                         return;
                     }
                 };
-            runtime.block_on(work(shared, session_config, lines, seed, started, failed));
+            let alarm = Alarm { worker: index, failed: Some(failed) };
+            if runtime.block_on(work(shared, session_config, lines, seed, started)).is_ok() {
+                alarm.silence();
+            }
         })
         .map_err(EdgeError::Worker)?;
     start.await.unwrap_or(Err(EdgeError::Ended))?;
     Ok(thread)
+}
+
+/// Says that a worker has failed when its thread ends without having been told to, also by a panic: a node with a dead
+/// worker must not live on, it holds a part of the connections and channels.
+struct Alarm {
+    worker: u16,
+    /// `None`: the worker has come to its proper end.
+    failed: Option<mpsc::Sender<u16>>,
+}
+
+impl Alarm {
+    fn silence(mut self) {
+        self.failed = None;
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if let Some(failed) = &self.failed {
+            tracing::error!(worker = self.worker, "a worker has failed");
+            // There is room for every worker's.
+            let _ = failed.try_send(self.worker);
+        }
+    }
 }
 
 /// A worker's whole life.
@@ -264,8 +292,7 @@ async fn work(
     lines: Lines,
     seed: Seed,
     started: oneshot::Sender<Result<(), EdgeError>>,
-    failed: mpsc::Sender<u16>,
-) {
+) -> Result<(), worker::WorkerFailed> {
     let Seed { index, jobs, deliveries, commands, listeners, datagrams } = seed;
     let queue = shared.config.limits.queue;
     let (history_sender, histories) = mpsc::channel(HISTORIES);
@@ -279,12 +306,13 @@ async fn work(
         Ok(answering) => answering,
         Err(error) => {
             let _ = started.send(Err(error.into()));
-            return;
+            return Ok(());
         }
     };
+    let mut accepting = JoinSet::new();
     for listener in listeners {
         let worker: Rc<Worker> = worker.clone();
-        tokio::task::spawn_local(async move {
+        accepting.spawn_local(async move {
             if let Err(error) = front::accept(worker, listener).await {
                 tracing::error!(%error, "a listener cannot be used");
             }
@@ -292,17 +320,15 @@ async fn work(
     }
     if let (Some(socket), Some(tls)) = (datagrams, shared.ports.tls.clone()) {
         let worker = worker.clone();
-        tokio::task::spawn_local(async move {
+        accepting.spawn_local(async move {
             if let Err(error) = webtransport::serve(worker, socket, tls).await {
                 tracing::error!(%error, "the WebTransport socket cannot be used");
             }
         });
     }
     let hub = hub::Queues { live, inbox: live_inbox, commands, histories };
-    let inputs = Inputs { deliveries, hub, to_workers: lines.deliveries, answers, answering, jobs };
+    let inputs =
+        Inputs { deliveries, hub, to_workers: lines.deliveries, answers, answering, jobs, accepting };
     let _ = started.send(Ok(()));
-    if worker::run(worker, inputs).await.is_err() {
-        tracing::error!(worker = index, "a worker has failed");
-        let _ = failed.send(index).await;
-    }
+    worker::run(worker, inputs).await
 }

@@ -3,13 +3,17 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
 use skywave_edge::auth::AuthConfig;
+use skywave_edge::{SystemClock, WallClock};
 use skywave_protocol::inner::Control;
 use support::client::Received;
 use support::{Client, TestEdge};
+use tokio::io::AsyncWriteExt as _;
 
 #[tokio::test]
 async fn a_draining_node_moves_its_clients_and_closes_those_that_stay() {
@@ -35,6 +39,54 @@ async fn a_draining_node_moves_its_clients_and_closes_those_that_stay() {
     let ((), ()) = tokio::join!(edge.handle.drain(Duration::from_secs(1)), clients);
     assert!(!*ready.borrow());
     assert_eq!(edge.metric("skywave_edge_connections"), 0.0);
+}
+
+#[tokio::test]
+async fn a_handshake_that_ends_during_the_drain_is_sent_on() {
+    let edge = TestEdge::with(|config| config.workers = 1).await;
+    let mut late = tokio::net::TcpStream::connect(edge.address()).await.unwrap();
+    late.write_all(b"GET /v1/ws HTTP/1.1\r\nhost: x\r\n").await.unwrap();
+    // Accepted in turn: when a later one is served, the earlier one is inside.
+    let mut client = edge.client().await;
+    let rest = async {
+        assert!(client.json().await["move"].is_object());
+        let rest = "upgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-version: 13\r\n\
+                    sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        late.write_all(rest.as_bytes()).await.unwrap();
+        let mut late = Client::answered(late).await;
+        assert!(late.head.starts_with("HTTP/1.1 101"), "{}", late.head);
+        assert_eq!(late.close_code().await, 4000);
+    };
+    tokio::join!(edge.handle.drain(Duration::from_secs(2)), rest);
+}
+
+/// A clock that breaks: whoever looks at it then panics.
+struct Clock(AtomicBool);
+
+impl WallClock for Clock {
+    fn unix_ms(&self) -> u64 {
+        assert!(!self.0.load(Ordering::SeqCst), "the clock is broken");
+        SystemClock.unix_ms()
+    }
+}
+
+#[tokio::test]
+async fn a_node_with_a_dead_worker_does_not_live_on() {
+    let clock = Arc::new(Clock(AtomicBool::new(false)));
+    let mine = clock.clone();
+    let edge = TestEdge::with_ports(|config| config.workers = 1, |ports| ports.clock = mine).await;
+    let address = edge.address();
+    let mut client = edge.client().await;
+    client.subscribe("live:a").await;
+    let TestEdge { handle, shutdown: _shutdown, .. } = edge;
+    let finished = tokio::spawn(handle.finished());
+    clock.0.store(true, Ordering::SeqCst);
+    // Opens a session on the worker's own thread.
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    stream.write_all(b"GET /v1/sse?subscribe=live:a HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+    let outcome = tokio::time::timeout(Duration::from_secs(20), finished).await;
+    assert!(outcome.expect("it lives on").unwrap().is_err());
+    client.end().await;
 }
 
 #[tokio::test]

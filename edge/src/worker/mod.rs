@@ -34,7 +34,7 @@ pub(crate) use connection::Line;
 pub(crate) use remote::Job;
 pub use remote::{Remote, WorkerStopped};
 pub(crate) use state::State;
-pub(crate) use tasks::{Inputs, run};
+pub(crate) use tasks::{Inputs, WorkerFailed, run};
 
 /// Bytes read from a socket at once. One buffer a worker: whatever it holds is used up before anything else is read.
 const SCRATCH_BYTES: usize = 64 * 1024;

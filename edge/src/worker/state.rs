@@ -128,6 +128,10 @@ impl State {
         });
         self.metrics.connections[transport as usize].add(1);
         self.metrics.opened[transport as usize].add(1);
+        if self.shared.is_draining() {
+            // Its handshake was under way when the drain began: it is not among those that are asked to move.
+            self.connections[slot_of(key) as usize].session.drain(now, None, 0);
+        }
         self.pump(slot_of(key));
         self.flush();
         key

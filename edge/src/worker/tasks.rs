@@ -25,16 +25,18 @@ pub(crate) struct Inputs {
     /// Keeps the answers coming.
     pub(crate) answering: Subscription,
     pub(crate) jobs: mpsc::Receiver<Job>,
+    /// The listeners' tasks, which end when the node drains.
+    pub(crate) accepting: JoinSet<()>,
 }
 
-/// One of the worker's own tasks ended, which none does by itself: a defect, and the worker is of no use any more.
+/// One of the worker's own tasks ended, which none does by itself, or one that accepts has panicked: a defect, and the worker is of no use any more.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("a task of the worker failed")]
 pub(crate) struct WorkerFailed;
 
 /// Runs the worker's own tasks until the edge stops.
 pub(crate) async fn run(worker: Rc<Worker>, inputs: Inputs) -> Result<(), WorkerFailed> {
-    let Inputs { deliveries, hub, to_workers, answers, answering, mut jobs } = inputs;
+    let Inputs { deliveries, hub, to_workers, answers, answering, mut jobs, mut accepting } = inputs;
     let mut stop = worker.shared().stop.subscribe();
     let mut tasks = JoinSet::new();
     tasks.spawn_local(delivery::run(worker.clone(), deliveries));
@@ -47,6 +49,9 @@ pub(crate) async fn run(worker: Rc<Worker>, inputs: Inputs) -> Result<(), Worker
             Some(job) = jobs.recv() => job(&worker),
             _ = stop.wait_for(|stop| *stop) => break Ok(()),
             _ = tasks.join_next() => break Err(WorkerFailed),
+            Some(ended) = accepting.join_next() => if ended.is_err() {
+                break Err(WorkerFailed);
+            },
         }
     };
     drop(answering);
