@@ -252,6 +252,30 @@ async fn a_client_that_never_reads_costs_only_itself() {
 }
 
 #[tokio::test]
+async fn recoveries_that_nobody_reads_do_not_pile_up() {
+    let edge = TestEdge::with(|config| {
+        config.limits.publishes = skywave_engine::Rate::per_second(1_000_000, 1_000_000);
+    })
+    .await;
+    let mut publisher = edge.client().await;
+    for _ in 0..100 {
+        publisher.publish("chat:1", json!("x".repeat(30_000))).await;
+    }
+    let mut greedy = edge.client().await;
+    // Each round is owed 3 MB; nothing is read. (Buffers of the sockets take a few.)
+    let mut asked = 0.0;
+    while edge.metric("skywave_edge_slow_disconnects") == 0.0 {
+        assert!(asked < 30.0, "{asked} recoveries wait for a client that does not read");
+        asked += 1.0;
+        let recover = json!({"channel": "chat:1", "recover": {"epoch": "e1", "offset": 0}});
+        greedy.send(json!({"id": 7, "subscribe": recover})).await;
+        edge.until("skywave_edge_deliveries", |n| n >= asked * 100.0).await;
+        greedy.send(json!({"id": 8, "unsubscribe": {"channel": "chat:1"}})).await;
+        edge.until("skywave_edge_subscriptions", |n| n == 0.0).await;
+    }
+}
+
+#[tokio::test]
 async fn ephemeral_publications_make_room_for_newer_ones() {
     let edge = TestEdge::with(|config| {
         config.limits.outbox_bytes = 128 * 1024;

@@ -13,6 +13,11 @@ use super::subscribers::Subscriptions;
 use crate::transport::websocket::socket::SocketWriter;
 use crate::transport::{Encoding, Frame, Outlet, Transport};
 
+/// Bytes that recoveries may add to a connection's outbox: four of the largest. A client that asks for more before it has
+/// taken these is closed as slow; it comes back further on. Without the bound, one that subscribes, leaves and never
+/// reads could fill the memory.
+pub(crate) const OWED_BYTES: u32 = 16 * 1024 * 1024;
+
 pub(crate) struct Connection {
     /// Slot in the low half, generation in the high half.
     pub(crate) key: u64,
@@ -23,7 +28,7 @@ pub(crate) struct Connection {
     /// What the client has not taken yet; `None` as long as it takes everything at once.
     pub(crate) outbox: Option<Box<Outbox<Frame>>>,
     /// Bytes the outbox may hold beyond its usual limit: those of recoveries under way, which the server owes at once
-    /// whatever the client's pace is. Bounded by the hub's limit for one recovery times the subscriptions.
+    /// whatever the client's pace is. At most [`OWED_BYTES`].
     pub(crate) owed_bytes: u32,
     pub(crate) session: Session,
     pub(crate) subscriptions: Subscriptions,

@@ -14,7 +14,7 @@ use skywave_protocol::{
     ChannelName, ClientMessage, DecodeFailure, ErrorCode, Publication, Reply, Subject, UserId, WireError,
 };
 
-use super::connection::Line;
+use super::connection::{Line, OWED_BYTES};
 use super::state::State;
 use super::subscribers::{ConnectionSlot, relocate};
 use crate::core_client::{Answered, DurablePublish, Requester};
@@ -284,7 +284,8 @@ impl State {
         for encoded in missed {
             let connection = &mut self.connections[slot as usize];
             let frame = encoded.frame(connection.encoding);
-            connection.owed_bytes = connection.owed_bytes.saturating_add(frame.bytes.len() as u32);
+            let owed = connection.owed_bytes.saturating_add(frame.bytes.len() as u32);
+            connection.owed_bytes = owed.min(OWED_BYTES);
             let frame = self.batch.frame(frame);
             self.batch.link(slot, &mut connection.chain, frame);
         }
