@@ -226,6 +226,28 @@ async fn a_client_that_gives_no_credit_is_dropped_and_only_it() {
 }
 
 #[tokio::test]
+async fn a_recovery_larger_than_the_bound_is_still_exact() {
+    let small = |settings: &mut skywave_edge::EdgeConfig| {
+        config(settings);
+        settings.limits.outbox_bytes = 64 * 1024;
+        settings.limits.publishes = skywave_engine::Rate::per_second(1_000_000, 1_000_000);
+    };
+    let edge = TestEdge::with_ports(small, ports).await;
+    let mut publisher = edge.client().await;
+    for n in 1..=100 {
+        publisher.publish("chat:1", json!([n, "x".repeat(30_000)])).await;
+    }
+    let mut client = WtClient::connected(&edge).await;
+    let recover = json!({"channel": "chat:1", "recover": {"epoch": "e1", "offset": 0}});
+    let reply = client.request("subscribe", recover).await;
+    assert_eq!(reply["subscribed"]["recovery"], "exact");
+    for n in 1..=100 {
+        assert_eq!(client.publication().await.1["offset"], n);
+    }
+    assert_eq!(edge.metric("skywave_edge_slow_disconnects"), 0.0);
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_is_gone_at_once() {
     let edge = edge().await;
     let mut client = WtClient::connected(&edge).await;

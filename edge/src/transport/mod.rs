@@ -112,6 +112,10 @@ pub trait Outlet {
     /// Ready when `try_send` may take more than it did. Only polled while something is queued.
     fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<()>;
 
+    /// So many bytes of a recovery follow. An outlet with queues of its own lets them wait beyond its bound, as the
+    /// connection's outbox does, until everything is through.
+    fn owes(&self, _bytes: usize) {}
+
     /// The client has left the channel: nothing of it will be sent until it joins again.
     fn left(&self, _channel: &ChannelName) {}
 

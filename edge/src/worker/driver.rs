@@ -286,6 +286,9 @@ impl State {
             let frame = encoded.frame(connection.encoding);
             let owed = connection.owed_bytes.saturating_add(frame.bytes.len() as u32);
             connection.owed_bytes = owed.min(OWED_BYTES);
+            if let Line::Outlet(outlet) = &connection.line {
+                outlet.owes(frame.bytes.len());
+            }
             let frame = self.batch.frame(frame);
             self.batch.link(slot, &mut connection.chain, frame);
         }

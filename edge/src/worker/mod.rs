@@ -30,7 +30,7 @@ mod subscribers;
 mod tasks;
 mod timers;
 
-pub(crate) use connection::Line;
+pub(crate) use connection::{Line, OWED_BYTES};
 pub(crate) use remote::Job;
 pub use remote::{Remote, WorkerStopped};
 pub(crate) use state::State;

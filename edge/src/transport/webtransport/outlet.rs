@@ -5,7 +5,7 @@
 //! tried at once, from the delivery loop; what QUIC refuses waits in its stream's queue, and one task per connection, alive
 //! only while something waits, pushes it on. So a stream that stalls holds up nothing but itself.
 //!
-//! What waits in all queues together is bounded: droppable frames are left out beyond a quarter of the bound, beyond the
+//! What waits in all queues together is bounded (a recovery under way adds what it owes): droppable frames are left out beyond a quarter of the bound, beyond the
 //! whole of it the connection is closed as slow.
 
 use std::cell::RefCell;
@@ -22,6 +22,7 @@ use skywave_protocol::ChannelName;
 
 use super::h3;
 use crate::transport::{Encoding, Frame, FrameClass, Outlet, OutletClosed};
+use crate::worker::OWED_BYTES;
 
 /// Streams with more of it are sent first: answers before publications.
 const CONTROL_PRIORITY: i32 = 1;
@@ -45,6 +46,8 @@ struct State {
     channels: HashMap<ChannelName, Option<Line>>,
     /// Bytes that wait in all lines.
     waiting: usize,
+    /// Bytes that may wait beyond the limit, because a recovery is under way.
+    owed: usize,
     /// Wakes the flush task; `None` while there is none.
     flusher: Flusher,
 }
@@ -73,6 +76,7 @@ impl WebTransportOutlet {
             control: Line { stream: control, waiting: VecDeque::new() },
             channels: HashMap::new(),
             waiting: 0,
+            owed: 0,
             flusher: Flusher::Absent,
         };
         let lines = Rc::new(Lines { connection, limit, state: RefCell::new(state) });
@@ -103,12 +107,20 @@ impl Outlet for WebTransportOutlet {
         if state.waiting > blocked {
             self.lines.flush_later(&mut state);
         }
+        if state.waiting == 0 {
+            state.owed = 0;
+        }
         Ok(frames.len())
     }
 
     fn poll_ready(&self, _: &mut Context<'_>) -> Poll<()> {
         // Never waited for: everything is taken.
         Poll::Ready(())
+    }
+
+    fn owes(&self, bytes: usize) {
+        let mut state = self.lines.state.borrow_mut();
+        state.owed = (state.owed + bytes).min(OWED_BYTES as usize);
     }
 
     fn left(&self, channel: &ChannelName) {
@@ -187,7 +199,7 @@ impl Lines {
         }
         state.waiting += rest.len();
         line.waiting.push_back(rest);
-        if state.waiting > self.limit { Err(OutletClosed) } else { Ok(()) }
+        if state.waiting > self.limit + state.owed { Err(OutletClosed) } else { Ok(()) }
     }
 
     /// Something waits that did not wait before: somebody has to look after it.
@@ -220,7 +232,7 @@ fn write(stream: &mut SendStream, rest: &mut Bytes, cx: &mut Context<'_>) -> Pol
 fn poll_flush(lines: &Weak<Lines>, cx: &mut Context<'_>) -> Poll<()> {
     let Some(lines) = lines.upgrade() else { return Poll::Ready(()) };
     let mut state = lines.state.borrow_mut();
-    let State { control, channels, waiting, flusher } = &mut *state;
+    let State { control, channels, waiting, owed, flusher } = &mut *state;
     let mut pending = false;
     for line in channels.values_mut().flatten().chain([control]) {
         while let Some(front) = line.waiting.front_mut() {
@@ -250,6 +262,7 @@ fn poll_flush(lines: &Weak<Lines>, cx: &mut Context<'_>) -> Poll<()> {
         return Poll::Pending;
     }
     debug_assert_eq!(*waiting, 0, "what waits stands in a line");
+    *owed = 0;
     *flusher = Flusher::Absent;
     Poll::Ready(())
 }
