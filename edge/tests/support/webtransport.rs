@@ -175,7 +175,7 @@ impl WtClient {
     pub async fn closed(&mut self) -> (u32, String) {
         // The library shows them where a stream is awaited.
         let ended = timeout(PATIENCE, self.connection.accept_bi()).await.expect("the session goes on");
-        match ended.err().expect("the server opens no bidirectional streams") {
+        match ended.expect_err("the server opens no bidirectional streams") {
             ConnectionError::ApplicationClosed(close) => {
                 (close.code().into_inner() as u32, String::from_utf8_lossy(close.reason()).into_owned())
             }
