@@ -25,4 +25,4 @@ mod stop;
 mod tail;
 
 pub use config::{ConfigError, CoreConfig};
-pub use service::{Core, CoreError, Ports};
+pub use service::{Core, CoreError, CoreFailed, Ports};

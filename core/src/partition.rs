@@ -4,9 +4,11 @@
 //! → stop when revoked, when another owner has written, or when the process ends. An owner that failed begins again
 //! after a backoff, from the store.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 use skywave_engine::sequencer::{DedupRecord, Sequencer, SequencerConfig};
@@ -44,6 +46,8 @@ enum OwnerError {
         "the log begins at {first}, but the store has only what stands before {checkpoint}: the store was removed, or is an older copy"
     )]
     LogAheadOfStore { first: LogPosition, checkpoint: LogPosition },
+    #[error("it panicked")]
+    Panicked,
     #[error("the persister ended unexpectedly")]
     Persister,
 }
@@ -145,7 +149,9 @@ async fn own(shared: Arc<Shared>, partition: Partition, mut stop: StopSignal) {
     let mut backoff = Backoff::default();
     loop {
         let started = Instant::now();
-        let ended = own_once(&shared, partition, &mut stop).await;
+        // A bug met in one record must not leave a core that looks alive and sequences nothing.
+        let ended = AssertUnwindSafe(own_once(&shared, partition, &mut stop)).catch_unwind().await;
+        let ended = ended.unwrap_or(Err(OwnerError::Panicked));
         shared.owned.set(partition, None);
         shared.update_ready();
         match ended {

@@ -39,10 +39,15 @@ pub enum CoreError {
     Bus(#[from] BusError),
 }
 
+/// A part of the core has died: nothing it was asked for is answered any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the core has failed: its {0} task ended")]
+pub struct CoreFailed(&'static str);
+
 /// A running core.
 pub struct Core {
     ready: watch::Receiver<bool>,
-    task: JoinHandle<()>,
+    task: JoinHandle<Result<(), CoreFailed>>,
 }
 
 /// What the parts of a core share.
@@ -97,24 +102,39 @@ impl Core {
         self.ready.clone()
     }
 
-    /// Returns when the core has ended after its shutdown.
-    pub async fn ended(self) {
-        if let Err(error) = self.task.await {
-            tracing::error!(%error, "the core did not end by itself");
-        }
+    /// Returns when the core has ended: after its shutdown, or (with an error) because one of its tasks has died, and then
+    /// the process should end too. Cancel-safe; not to be called again after it returned.
+    pub async fn ended(&mut self) -> Result<(), CoreFailed> {
+        (&mut self.task).await.unwrap_or(Err(CoreFailed("supervisor")))
     }
 }
 
 /// Runs the parts; ends them front to back, so that nothing acknowledged waits behind something that has stopped.
-async fn supervise(shared: Arc<Shared>, ingest: Ingest, history: History, shutdown: Shutdown) {
+async fn supervise(
+    shared: Arc<Shared>,
+    ingest: Ingest,
+    history: History,
+    shutdown: Shutdown,
+) -> Result<(), CoreFailed> {
     let (stop_ingest, ingest_stop) = stop::channel();
     let (stop_owners, owners_stop) = stop::channel();
-    let ingest = tokio::spawn(ingest.run(ingest_stop));
-    let owners = tokio::spawn(partition::own_assigned(Arc::clone(&shared), owners_stop.clone()));
-    tokio::spawn(history.run(owners_stop.clone()));
-    tokio::spawn(retention::run(Arc::clone(&shared), owners_stop));
+    let mut ingest = tokio::spawn(ingest.run(ingest_stop));
+    let mut owners = tokio::spawn(partition::own_assigned(Arc::clone(&shared), owners_stop.clone()));
+    let mut history = tokio::spawn(history.run(owners_stop.clone()));
+    let mut retention = tokio::spawn(retention::run(Arc::clone(&shared), owners_stop));
 
-    shutdown.requested().await;
+    // None of them ends before it is told to, unless it panics.
+    let died = tokio::select! {
+        () = shutdown.requested() => None,
+        _ = &mut ingest => Some("ingest"),
+        _ = &mut owners => Some("partitions"),
+        _ = &mut history => Some("history"),
+        _ = &mut retention => Some("retention"),
+    };
+    if let Some(part) = died {
+        shared.ready.send_replace(false);
+        return Err(CoreFailed(part));
+    }
     let graceful = async {
         stop_ingest.stop(Stop::Finish);
         let _ = ingest.await;
@@ -131,6 +151,7 @@ async fn supervise(shared: Arc<Shared>, ingest: Ingest, history: History, shutdo
     stop_ingest.stop(Stop::Now);
     stop_owners.stop(Stop::Now);
     shared.ready.send_replace(false);
+    Ok(())
 }
 
 impl Shared {

@@ -90,14 +90,14 @@ impl Running {
         soon("readiness", ready.wait_for(|ready| *ready)).await.unwrap();
     }
 
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.trigger.graceful();
-        soon("a graceful end", self.core.ended()).await;
+        soon("a graceful end", self.core.ended()).await.unwrap();
     }
 
-    pub async fn kill(self) {
+    pub async fn kill(mut self) {
         self.trigger.immediate();
-        soon("an immediate end", self.core.ended()).await;
+        soon("an immediate end", self.core.ended()).await.unwrap();
     }
 
     /// Waits until a metric has at least this value.

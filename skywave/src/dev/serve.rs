@@ -30,13 +30,16 @@ fn cannot_begin(problem: impl ToString) -> Failed {
     Failed::CannotBegin(problem.to_string())
 }
 
+fn broke(problem: impl ToString) -> Failed {
+    Failed::Broke(problem.to_string())
+}
+
 /// Runs until SIGTERM or SIGINT, then ends gracefully.
 pub(super) async fn serve(settings: Settings) -> Result<(), Failed> {
     let (_trigger, shutdown) = on_signals().map_err(cannot_begin)?;
     for address in [Some(settings.edge.listen), settings.edge.tls_listen].into_iter().flatten() {
         try_port(address)?;
     }
-    let identity = identity::obtain(&settings).map_err(|error| cannot_begin(format!("tls: {error}")))?;
     let state = Arc::new(InProcessState::new(StateLimits::default()));
     let auth = Authenticator::new(&settings.auth, state.clone());
     let auth = Arc::new(auth.map_err(|error| cannot_begin(format!("auth: {error}")))?);
@@ -46,6 +49,8 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failed> {
     let log = SqliteLog::open(folder, LogOptions::default()).await.map_err(unusable)?;
     let fresh = random_epoch(&mut rand::rng());
     let store = SqliteStore::open(folder, StoreOptions::default(), fresh).await.map_err(unusable)?;
+    // After the folder is known to be ours: a certificate that had to be made is kept in it.
+    let identity = identity::obtain(&settings).map_err(|error| cannot_begin(format!("tls: {error}")))?;
     let bus: Arc<dyn Bus> = Arc::new(InProcessBus::new());
     let mut registry = metrics::registry(env!("CARGO_PKG_VERSION"));
 
@@ -55,14 +60,13 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failed> {
     core_config.cell = settings.node.cell.clone();
     core_config.namespaces = settings.namespaces_by_prefix();
     let ports = Ports { log: Arc::new(log), store: Arc::new(store), bus: bus.clone() };
-    let core = Core::start(core_config, ports, &mut registry, core_end).await.map_err(cannot_begin)?;
+    let mut core = Core::start(core_config, ports, &mut registry, core_end).await.map_err(cannot_begin)?;
     let mut core_ready = core.ready();
     tokio::select! {
         _ = core_ready.wait_for(|ready| *ready) => {}
         () = shutdown.requested() => {
             end_core.graceful();
-            core.ended().await;
-            return Ok(());
+            return core.ended().await.map_err(broke);
         }
     }
 
@@ -85,14 +89,18 @@ pub(super) async fn serve(settings: Settings) -> Result<(), Failed> {
     })?;
     banner::print(&settings, edge.addresses(), webtransport.map(|asked| same_port(asked, edge.addresses())));
 
-    let ended = edge.finished().await;
+    let ended = tokio::select! {
+        ended = edge.finished() => ended,
+        // A relay whose core has died must not look alive.
+        core = core.ended() => return core.map_err(broke),
+    };
     if shutdown.phase() == shutdown::Phase::Immediate {
         end_core.immediate();
     } else {
         end_core.graceful();
     }
-    core.ended().await;
-    ended.map_err(|error| Failed::Broke(error.to_string()))
+    core.ended().await.map_err(broke)?;
+    ended.map_err(broke)
 }
 
 /// Tries a port before the data is touched. (The edge binds it again; in between somebody else may take it.)
