@@ -18,9 +18,10 @@ use std::task::{Context, Poll, Waker};
 use bytes::{Buf as _, Bytes};
 use hashbrown::HashMap;
 use quinn::{Connection, SendStream};
-use skywave_protocol::ChannelName;
+use skywave_protocol::{ChannelName, CloseCode, Push, ServerMessage};
 
 use super::h3;
+use crate::encoding;
 use crate::transport::{Encoding, Frame, FrameClass, Outlet, OutletClosed};
 use crate::worker::OWED_BYTES;
 
@@ -83,9 +84,12 @@ impl WebTransportOutlet {
         Rc::new(Self { lines, encoding })
     }
 
-    /// Finishes all streams, so that what QUIC has taken still arrives.
-    pub(super) fn finish(&self) {
+    /// Says on the control stream why the session ends, and finishes all streams: what QUIC has taken still arrives.
+    pub(super) fn say_goodbye(&self, code: CloseCode, reason: &str) {
         let mut state = self.lines.state.borrow_mut();
+        let close = ServerMessage::Push(Push::Close { code, reason: reason.to_owned() });
+        // A client that takes no more learns the code from the session's end.
+        let _ = self.lines.put(&mut state, None, &encoding::control(self.encoding, &close, usize::MAX).bytes);
         let State { control, channels, .. } = &mut *state;
         for line in channels.values_mut().flatten().chain([control]) {
             let _ = line.stream.finish();

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use quinn::{Connection, RecvStream, SendStream};
@@ -18,6 +19,9 @@ use super::outlet::WebTransportOutlet;
 use crate::transport::{Encoding, Transport};
 use crate::worker::{Handle, InputFormat, NewConnection, Worker};
 
+/// How long a client has for closing the session itself once it was told why it ends.
+const CLIENT_CLOSES: Duration = Duration::from_secs(1);
+
 pub(super) async fn run(worker: &Rc<Worker>, established: Established) {
     let Established { connection, request, control, begun, encoding, client_streams, settings } = established;
     let limits = &worker.shared().config.limits;
@@ -28,7 +32,7 @@ pub(super) async fn run(worker: &Rc<Worker>, established: Established) {
             Err(error) => {
                 let code =
                     if error.code == ErrorCode::Draining { CloseCode::Drain } else { CloseCode::ServerFull };
-                return say_goodbye(worker, &connection, request.0, &outlet, code, &error.message).await;
+                return say_goodbye(worker, &connection, request, &outlet, code, &error.message).await;
             }
         };
     let format = if encoding == Encoding::StreamBinary { InputFormat::Binary } else { InputFormat::Json };
@@ -51,9 +55,9 @@ pub(super) async fn run(worker: &Rc<Worker>, established: Established) {
     let Session { connection, handle, control, .. } = session;
     // The channels are left before the goodbye: it may take its time.
     drop(handle);
-    say_goodbye(worker, &connection, connect_send, &outlet, code, &reason).await;
+    say_goodbye(worker, &connection, (connect_send, connect_recv), &outlet, code, &reason).await;
     // Dropping a stream tells the peer that it is not read any more: not before the end.
-    drop((control, connect_recv, client_streams, settings));
+    drop((control, client_streams, settings));
 }
 
 type End = (CloseCode, String);
@@ -148,21 +152,26 @@ fn take(input: &mut Input, handle: &Handle, bytes: &[u8]) -> ControlFlow<End> {
     }
 }
 
-/// Ends the session with its code, gives the client time to take it, and closes the connection.
+/// Says why the session ends, lets the client close it, and closes it with the code if the client does not.
+///
+/// The client goes first because Chromium's renderer has been seen to crash, now and then, when a server ends a session
+/// with streams on their way; it never did when the page closed it.
 async fn say_goodbye(
     worker: &Rc<Worker>,
     connection: &Connection,
-    mut request: SendStream,
+    (mut send, mut recv): (SendStream, RecvStream),
     outlet: &WebTransportOutlet,
     code: CloseCode,
     reason: &str,
 ) {
     if connection.close_reason().is_none() {
-        outlet.finish();
+        outlet.say_goodbye(code, reason);
+        let client_closes = async { while let Ok(Some(_)) = recv.read_chunk(64 * 1024, true).await {} };
+        let _ = timeout(CLIENT_CLOSES, client_closes).await;
         let patience = worker.shared().config.timing.close;
         let _ = timeout(patience, async {
-            if request.write_all(&h3::close(code, reason)).await.is_ok() {
-                let _ = request.finish();
+            if send.write_all(&h3::close(code, reason)).await.is_ok() {
+                let _ = send.finish();
                 connection.closed().await;
             }
         })
