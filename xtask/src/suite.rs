@@ -33,6 +33,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         // The binary first, in the profile of the tests: end-to-end tests start it.
         if attempt(&mut outcomes, "build", || cargo(&["build", "--workspace"])) {
             attempt(&mut outcomes, "cargo test", || cargo(&["test", "--workspace", "--no-fail-fast"]));
+            attempt(&mut outcomes, "edge in a browser", edge_in_a_browser);
             npm(&mut outcomes);
         }
     }
@@ -42,6 +43,15 @@ pub(crate) fn run() -> anyhow::Result<()> {
 fn documentation() -> anyhow::Result<()> {
     let mut command = step::cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
     step::run(command.env("RUSTDOCFLAGS", "-D warnings"), LIMIT)
+}
+
+/// The one Rust test that needs Chromium, and is therefore left out of a plain `cargo test`.
+fn edge_in_a_browser() -> anyhow::Result<()> {
+    let mut command = step::cargo(&["test", "--workspace", "--test", "chromium", "--", "--ignored"]);
+    if let Some(chromium) = setup::chromium() {
+        command.env("CHROMIUM", chromium);
+    }
+    step::run(&mut command, LIMIT)
 }
 
 /// The JavaScript client's tests, its checked-in build, and the browser's tests.
