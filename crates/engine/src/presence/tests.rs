@@ -1,3 +1,5 @@
+//! What presence must do, by cases and by laws (I12).
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;

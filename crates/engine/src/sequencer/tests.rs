@@ -1,3 +1,5 @@
+//! What the sequencer must do, by cases and by laws (I4).
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use skywave_protocol::{MessageId, Payload, UserId};
