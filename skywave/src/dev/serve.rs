@@ -110,8 +110,8 @@ fn try_port(address: SocketAddr) -> Result<(), Failed> {
     let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).map_err(refused)?;
     // As the edge does: connections of a predecessor that linger are no obstacle, a listener is.
     socket.set_reuse_address(true).map_err(refused)?;
-    socket.bind(&address.into()).map_err(refused)?;
-    socket.listen(1).map_err(refused)
+    // Not listening: a client that tries just now is refused at once, instead of waiting in a queue that nobody serves.
+    socket.bind(&address.into()).map_err(refused)
 }
 
 async fn keep_keys_fresh(auth: Arc<Authenticator>) {

@@ -5,6 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -41,6 +43,8 @@ pub struct Server {
     options: Options,
     folder: TempDir,
     log: Arc<Mutex<Log>>,
+    /// Read the running process's pipes into `log`; end with it.
+    followers: Vec<JoinHandle<()>>,
 }
 
 /// What all processes of a server have said; the oldest part is forgotten.
@@ -63,7 +67,9 @@ impl Server {
         let folder = tempfile::Builder::new().prefix("skywave-test-").tempdir()?;
         let log = Arc::default();
         let tls_address = if options.tls { Some(free_port()?) } else { None };
-        let mut server = Self { child: None, address: free_port()?, tls_address, options, folder, log };
+        let address = free_port()?;
+        let mut server =
+            Self { child: None, address, tls_address, options, folder, log, followers: Vec::new() };
         server.run()?;
         Ok(server)
     }
@@ -92,8 +98,8 @@ impl Server {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().context("starting skywave")?;
         let (out, err) = (child.stdout.take(), child.stderr.take());
-        out.into_iter().for_each(|pipe| follow(pipe, self.log.clone()));
-        err.into_iter().for_each(|pipe| follow(pipe, self.log.clone()));
+        self.followers.extend(out.map(|pipe| follow(pipe, self.log.clone())));
+        self.followers.extend(err.map(|pipe| follow(pipe, self.log.clone())));
         self.child = Some(child);
         Ok(())
     }
@@ -104,6 +110,7 @@ impl Server {
         loop {
             if let Some(status) = self.child.as_mut().context("the server is not running")?.try_wait()? {
                 self.child = None;
+                self.hear_out();
                 anyhow::bail!("the server ended before it was ready: {status}\n{}", self.log());
             }
             if http::get(self.address, "/health/ready").is_ok_and(|answer| answer.status == 200) {
@@ -177,7 +184,16 @@ impl Server {
         let child = self.child.as_mut().context("the server is not running")?;
         let status = crate::wait::until("the server's end", || child.try_wait().transpose())??;
         self.child = None;
+        self.hear_out();
         Ok(status)
+    }
+
+    /// Waits for the last words of a process that has ended.
+    fn hear_out(&mut self) {
+        for follower in self.followers.drain(..) {
+            // One that panicked has nothing more to add.
+            let _ = follower.join();
+        }
     }
 
     /// The sum of a metric over all its labels. A counter's `_total` is left out.
@@ -222,7 +238,7 @@ impl Drop for Server {
 }
 
 /// Collects what a pipe says; ends with the process that writes it.
-fn follow(pipe: impl Read + Send + 'static, log: Arc<Mutex<Log>>) {
+fn follow(pipe: impl Read + Send + 'static, log: Arc<Mutex<Log>>) -> JoinHandle<()> {
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
             let mut log = log.lock();
@@ -234,7 +250,7 @@ fn follow(pipe: impl Read + Send + 'static, log: Arc<Mutex<Log>>) {
                 log.text.drain(..cut);
             }
         }
-    });
+    })
 }
 
 /// The debug build beside the test that runs; `cargo xtask test` builds it first.
@@ -246,10 +262,19 @@ pub fn binary() -> anyhow::Result<PathBuf> {
 }
 
 /// A TCP port of this machine that was free a moment ago; its UDP twin is for WebTransport.
+///
+/// Below the range from which outgoing connections take theirs (32768 on, by default): the clients of other tests must not
+/// take the port of a server that is just being restarted.
 fn free_port() -> anyhow::Result<SocketAddr> {
-    for _ in 0..64 {
-        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        if std::net::UdpSocket::bind(address).is_ok() {
+    const FIRST: u32 = 12_000;
+    const PORTS: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..256 {
+        // Test programs that run side by side begin in different places.
+        let step = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = u16::try_from(FIRST + step % PORTS)?;
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() && std::net::UdpSocket::bind(address).is_ok() {
             return Ok(address);
         }
     }
