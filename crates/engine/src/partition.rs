@@ -1,32 +1,18 @@
 //! Which partition of the log a channel lives in. Part of the stored format: changing it would move channels.
 
 use skywave_protocol::ChannelName;
+use skywave_protocol::hash::fnv1a;
 
 /// FNV-1a, 64 bit, of the channel name, modulo `partitions` (at least 1).
-/// Source: draft-eastlake-fnv, section 2 (offset basis and prime of the 64-bit variant).
 pub fn of(channel: &ChannelName, partitions: u32) -> u32 {
     let hash = fnv1a(channel.as_str().as_bytes());
     // Invariant: the remainder is below a u32.
     (hash % u64::from(partitions.max(1))) as u32
 }
 
-pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_hash_is_the_published_one() {
-        // Test vectors of the FNV draft, appendix C.
-        assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
-        assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
-        assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
-    }
 
     #[test]
     fn channels_spread_over_partitions() {

@@ -7,6 +7,30 @@ use skywave_protocol::ChannelName;
 /// Monotonic time in milliseconds from an arbitrary start.
 pub type Millis = u64;
 
+/// A time, or none. (An option would take twice the room, and there is one or two for each channel.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Deadline(Millis);
+
+impl Deadline {
+    pub(crate) const NEVER: Self = Self(Millis::MAX);
+
+    pub(crate) fn at(self) -> Option<Millis> {
+        (self != Self::NEVER).then_some(self.0)
+    }
+}
+
+impl From<Millis> for Deadline {
+    fn from(at: Millis) -> Self {
+        Self(at)
+    }
+}
+
+impl Default for Deadline {
+    fn default() -> Self {
+        Self::NEVER
+    }
+}
+
 /// At most one deadline per channel, earliest first. The channel keeps its own deadline beside its state, so that moving
 /// it needs no second index.
 #[derive(Debug, Default)]
@@ -14,15 +38,16 @@ pub(crate) struct Deadlines(BTreeSet<(Millis, ChannelName)>);
 
 impl Deadlines {
     /// Moves the deadline of `channel` from `*current` to `next`.
-    pub(crate) fn set(&mut self, channel: &ChannelName, current: &mut Option<Millis>, next: Option<Millis>) {
+    pub(crate) fn set(&mut self, channel: &ChannelName, current: &mut Deadline, next: Option<Millis>) {
+        let next = next.map_or(Deadline::NEVER, Deadline::from);
         if *current == next {
             return;
         }
-        if let Some(at) = current.take() {
+        if let Some(at) = current.at() {
             let removed = self.0.remove(&(at, channel.clone()));
             debug_assert!(removed, "a channel's deadline is always in the set");
         }
-        if let Some(at) = next {
+        if let Some(at) = next.at() {
             self.0.insert((at, channel.clone()));
         }
         *current = next;

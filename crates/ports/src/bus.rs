@@ -49,25 +49,29 @@ pub struct BusMessage {
 }
 
 /// The sending side of a bounded queue that many subscriptions may share. When full, messages are dropped and counted.
+/// Clones are held for every subject: one pointer each.
 #[derive(Debug, Clone)]
-pub struct Inbox {
+pub struct Inbox(Arc<Entrance>);
+
+#[derive(Debug)]
+struct Entrance {
     sender: mpsc::Sender<BusMessage>,
-    dropped: Arc<AtomicU64>,
+    dropped: AtomicU64,
 }
 
 impl Inbox {
     /// A queue of at most `capacity` messages.
     pub fn new(capacity: usize) -> (Self, mpsc::Receiver<BusMessage>) {
         let (sender, receiver) = mpsc::channel(capacity);
-        (Self { sender, dropped: Arc::default() }, receiver)
+        (Self(Arc::new(Entrance { sender, dropped: AtomicU64::new(0) })), receiver)
     }
 
     /// For adapters: delivers, or drops and counts. `false` once the receiver is gone.
     pub fn deliver(&self, message: BusMessage) -> bool {
-        match self.sender.try_send(message) {
+        match self.0.sender.try_send(message) {
             Ok(()) => true,
             Err(mpsc::error::TrySendError::Full(_)) => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
+                self.0.dropped.fetch_add(1, Ordering::Relaxed);
                 true
             }
             Err(mpsc::error::TrySendError::Closed(_)) => false,
@@ -76,7 +80,7 @@ impl Inbox {
 
     /// Messages dropped so far because the queue was full.
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.0.dropped.load(Ordering::Relaxed)
     }
 }
 

@@ -1,5 +1,6 @@
-//! The four things the services need from outside, as traits: what carries (`Bus`), what keeps order (`Log`), what keeps
-//! history (`Store`), what a region shares for a while (`SharedState`).
+//! What the services need from outside, as traits: what carries (`Bus`), what keeps order (`Log`), what keeps history
+//! (`Store`), what a region shares for a while (`SharedState`), where an application leaves what is to be published (`Outbox`),
+//! what services tell each other and backends (`Events`).
 //!
 //! Each trait's documentation is a contract about ordering, atomicity and delivery; `conformance` holds one suite per
 //! contract, which every adapter runs; `memory` holds in-memory versions. Never: names a server.
@@ -7,15 +8,20 @@
 pub mod bus;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+pub mod events;
 pub mod groups;
+pub mod listeners;
 pub mod log;
 pub mod memory;
+pub mod outbox;
 pub mod state;
 pub mod store;
 
 pub use bus::{Bus, BusError, BusMessage, Inbox, Subscription};
+pub use events::{Event, EventStream, Events, EventsError, NewEvent};
 pub use log::{Assignment, Assignments, Log, LogEntry, LogError, LogPosition, LogReader, Partition};
-pub use state::{SharedState, StateError, TokenGrant};
+pub use outbox::{Mark, Outbox, OutboxError, OutboxRow, OutboxTurn, RowId, Settlement};
+pub use state::{FeedPosition, Notice, Notices, SharedState, StateError, TokenGrant, TokenLoan};
 pub use store::{
     Checkpoint, Commit, DedupEntry, DedupKeep, HistoryRows, Retained, Retention, Snapshot, Store, StoreError,
     StoredPublication,

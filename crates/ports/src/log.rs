@@ -1,5 +1,7 @@
 //! The log: durable, ordered per partition. What it has acknowledged is the truth; everything else can be rebuilt.
 
+use std::time::Instant;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -14,7 +16,7 @@ pub type LogPosition = u64;
 /// - *Durability*: when [`Log::append`] returns `Ok`, the record survives `kill -9` and power loss of this process (and of
 ///   a minority of replicas where there are any).
 /// - *Atomicity*: a record is in the log whole or not at all. After `Unavailable` it is *unknown* whether the record was
-///   or will be kept; after `Full` and `TooLarge` it certainly was not.
+///   or will be kept; after `Full`, `Refused` and `TooLarge` it certainly was not.
 /// - *Ordering*: positions are dense and appends of one caller that were started one after the other (each first polled
 ///   before the next one) stand in that order. Readers see records in position order, never a hole, never one that is
 ///   not yet durable.
@@ -29,6 +31,13 @@ pub trait Log: Send + Sync + 'static {
 
     /// Largest value `append` takes, in bytes.
     fn record_bytes(&self) -> usize;
+
+    /// For a log that gathers appends: a few of them that are handed over before this time are not begun before it, as far
+    /// as the log can tell now, so a caller may wait until then and hand them over together. A commit that ends may bring
+    /// it forward: ask again when an append has completed. `None`: every append is begun at once.
+    fn next_begin(&self) -> Option<Instant> {
+        None
+    }
 
     /// First kept position and the one the next record will get.
     async fn bounds(&self, partition: Partition) -> Result<(LogPosition, LogPosition), LogError>;
@@ -64,8 +73,15 @@ pub enum Assignment {
 
 #[async_trait]
 pub trait Assignments: Send {
-    /// The next change of what this member owns. Cancel-safe.
+    /// The next change of what this member owns. Cancel-safe. Asking for the next change says that the one before has been
+    /// followed: a revoked partition is no longer worked on.
     async fn next(&mut self) -> Result<Assignment, LogError>;
+
+    /// Whether the group has told this member its share since it joined. The share may be nothing, of which [`Self::next`]
+    /// does not speak.
+    fn is_settled(&self) -> bool {
+        true
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,6 +91,9 @@ pub enum LogError {
     Full(String),
     #[error("a record has at most {limit} bytes; this one has {got}")]
     TooLarge { limit: usize, got: usize },
+    /// Certainly not appended: the log takes none at present, and says so without waiting.
+    #[error("the log takes no appends at present: {0}")]
+    Refused(String),
     /// For an append: unknown. Retry with the same message id.
     #[error("the log is unavailable: {0}")]
     Unavailable(String),

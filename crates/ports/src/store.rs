@@ -27,7 +27,14 @@ pub trait Store: Send + Sync + 'static {
     /// has written, and the caller must stop writing for this partition.
     async fn commit(&self, partition: Partition, batch: Commit) -> Result<(), StoreError>;
 
-    /// Publications of a channel inside the query's bounds and direction, at most `limit`, with the stored head.
+    /// The stored checkpoint of a partition, without what [`Store::load`] brings along.
+    async fn checkpoint(&self, partition: Partition) -> Result<Checkpoint, StoreError> {
+        Ok(self.load(partition, u64::MAX).await?.checkpoint)
+    }
+
+    /// Publications of a channel inside the query's bounds and direction, at most `limit`, with the stored head. It may stop
+    /// behind the first one with which their data exceed
+    /// [`HISTORY_PAGE_BYTES_DEFAULT`](skywave_protocol::limits::HISTORY_PAGE_BYTES_DEFAULT): more is not sent at once.
     async fn history(&self, query: &HistoryQuery) -> Result<HistoryRows, StoreError>;
 
     /// Forgets what the retention of `namespace` no longer keeps (dedup entries have their own horizon, [`DedupKeep`]).

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::limits::{MESSAGE_ID_BYTES, NODE_ID_BYTES, USER_ID_BYTES};
+use crate::limits::{MESSAGE_ID_BYTES, NODE_ID_BYTES, PLACEMENT_KEY_BYTES, USER_ID_BYTES};
 
 /// Why an identifier was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +70,11 @@ id!(
 id!(
     /// One connection, named by the node that serves it; never reused.
     ClientId, "a client id", NODE_ID_BYTES, ascii: true
+);
+id!(
+    /// What decides which node of a region serves a connection best: 1 to 255 bytes, no control characters. Connections of
+    /// one key meet on one node.
+    PlacementKey, "a placement key", PLACEMENT_KEY_BYTES, ascii: false
 );
 id!(
     /// One process of the cluster; a restarted process takes a new one.

@@ -9,6 +9,8 @@ pub const MESSAGE_ID_BYTES: usize = 64;
 pub const USER_ID_BYTES: usize = 128;
 /// Longest node or client id, in bytes.
 pub const NODE_ID_BYTES: usize = 64;
+/// Longest placement key, in bytes: room for a channel's name.
+pub const PLACEMENT_KEY_BYTES: usize = 255;
 /// Longest epoch, in bytes.
 pub const EPOCH_BYTES: usize = 32;
 /// Longest token a client may present, in bytes.
@@ -18,6 +20,8 @@ pub const MESSAGE_BYTES_DEFAULT: usize = 64 * 1024;
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Requests in one newline-separated batch.
 pub const BATCH_REQUESTS: usize = 64;
+/// Channels one broadcast of a backend may name.
+pub const BROADCAST_CHANNELS: usize = 1_000;
 /// Deepest nesting of arrays and objects in a publication's data.
 pub const JSON_DEPTH: usize = 64;
 /// Channels one connection may subscribe to (default).
@@ -28,7 +32,7 @@ pub const CLIENT_NAME_BYTES: usize = 64;
 pub const HISTORY_PAGE_DEFAULT: u32 = 100;
 /// Publications one history reply may carry.
 pub const HISTORY_PAGE_MAX: u32 = 1_000;
-/// Publications replayed to one subscriber in one recovery; beyond it the outcome is a `gap`.
-pub const RECOVERY_MAX: u32 = 10_000;
+/// Bytes of publications in one history reply, about (default); a larger one comes alone.
+pub const HISTORY_PAGE_BYTES_DEFAULT: usize = 256 * 1024;
 /// Bytes queued for one connection before its slow-client policy acts (default).
 pub const OUTBOX_BYTES_DEFAULT: usize = 1024 * 1024;

@@ -9,7 +9,7 @@ use crate::close::CloseCode;
 use crate::error::WireError;
 use crate::position::{Epoch, Offset, Position};
 use crate::publication::{Payload, Publication};
-use crate::{ChannelName, ClientId, MessageId, NodeId, UserId};
+use crate::{ChannelName, ClientId, MessageId, NodeId, PlacementKey, UserId};
 
 /// One request. `id` 0 (or absent) means: no reply wanted.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,6 +45,10 @@ pub struct Connect {
     pub token: Option<String>,
     /// What the client software calls itself, for logs and metrics (at most 64 bytes are kept).
     pub name: Option<String>,
+    /// Which node of the region the connection belongs to (see `GET /v1/route`); absent: the user's.
+    pub key: Option<PlacementKey>,
+    /// The client was sent to this node, by a route or a `move`: it is served here, and may be moved when nodes come.
+    pub placed: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -232,6 +236,8 @@ pub enum Push {
         channel: ChannelName,
         member: Member,
     },
+    /// The server put this connection into a channel that it had not asked for.
+    Subscribed(Subscribed),
     /// The server ended a subscription (capability lost with a refresh, namespace removed …).
     Unsubscribed {
         channel: ChannelName,

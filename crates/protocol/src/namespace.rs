@@ -54,6 +54,8 @@ pub struct NamespaceOptions {
     pub payload_bytes: usize,
     /// Most subscribers one channel may have on a node (0: no limit).
     pub subscribers: u32,
+    /// Publications go out as JSON too, for backends on NATS.
+    pub live_json: bool,
 }
 
 impl Default for NamespaceOptions {
@@ -68,6 +70,7 @@ impl Default for NamespaceOptions {
             slow: SlowPolicy::Disconnect,
             payload_bytes: 64 * 1024,
             subscribers: 0,
+            live_json: false,
         }
     }
 }

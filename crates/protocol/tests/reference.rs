@@ -173,5 +173,5 @@ fn every_binary_tag_is_documented() {
         assert!(cells[1].contains(&name), "{value}: {name}");
         count += 1;
     }
-    assert_eq!(count, 8 + 9 + 9);
+    assert_eq!(count, 8 + 9 + 10);
 }

@@ -6,7 +6,9 @@ mod strategies;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use skywave_protocol::inner::{Control, CoreReply, CoreRequest, Live, LogRecord};
+use skywave_protocol::inner::{
+    CellNews, CoreBeat, CoreReply, CoreRequest, Live, LogRecord, NodeBeat, Notice,
+};
 use skywave_protocol::message::{ClientMessage, ServerMessage};
 use skywave_protocol::{DecodeError, binary, json};
 
@@ -129,8 +131,23 @@ proptest! {
     }
 
     #[test]
-    fn control_messages_read_back(message in strategies::control()) {
-        check_inner(&message, &message.encode(), Control::decode)?;
+    fn notices_read_back(message in strategies::notice()) {
+        check_inner(&message, &message.encode(), Notice::decode)?;
+    }
+
+    #[test]
+    fn cell_news_read_back(message in strategies::cell_news()) {
+        check_inner(&message, &message.encode(), CellNews::decode)?;
+    }
+
+    #[test]
+    fn core_beats_read_back(message in strategies::core_beat()) {
+        check_inner(&message, &message.encode(), CoreBeat::decode)?;
+    }
+
+    #[test]
+    fn node_beats_read_back(message in strategies::node_beat()) {
+        check_inner(&message, &message.encode(), NodeBeat::decode)?;
     }
 }
 

@@ -1,5 +1,4 @@
-//! Taking a page of history: learning the head, following a change of epoch, giving members what they lacked, collecting
-//! what joining subscribers missed.
+//! Taking a page of history: learning the head, following a change of epoch, giving live members what they lacked.
 
 use skywave_protocol::Offset;
 use skywave_protocol::inner::HistoryAnswer;
@@ -19,16 +18,23 @@ impl Follower {
         read: &Read,
         answer: &HistoryAnswer,
     ) -> bool {
-        self.count_reads(context, crew);
+        self.count_reads(context, crew, read, answer);
         let mut progress = self.learn(context, crew, read, answer);
+        if read.purpose == Purpose::Forward
+            && let Some(work) = &mut self.work
+        {
+            // One page may not be all that is lacking.
+            work.target = work.target.max(answer.head.offset);
+        }
         let lacking = self.lacking();
         if read.purpose != Purpose::Head {
             progress |= self.forward(context, crew, read, answer);
         }
         match read.purpose {
-            Purpose::Recovery => progress |= self.collect(context, read, answer),
-            // A look ahead that finds nothing has found out what it wanted, unless something is known to be there.
-            Purpose::Forward => progress |= !lacking,
+            Purpose::Page => progress |= self.take_page(context, crew, read, answer),
+            // A look ahead that finds nothing has found out what it wanted, unless something is known to be there. One that live
+            // publications have overtaken has not failed either.
+            Purpose::Forward => progress |= !lacking || self.head_offset() > read.after,
             Purpose::Head | Purpose::Verify => {}
         }
         self.space_probes(context, crew);
@@ -36,18 +42,37 @@ impl Follower {
     }
 
     /// Counts the answer for those who joined before it was asked for; not twice within a moment, because a core that is
-    /// behind says the same again.
-    fn count_reads(&mut self, context: &Context<'_>, crew: &mut Crew) {
+    /// behind says the same again. Notes what the answer says about their positions.
+    fn count_reads(&mut self, context: &Context<'_>, crew: &mut Crew, read: &Read, answer: &HistoryAnswer) {
         let too_soon =
             self.work.as_ref().is_some_and(|work| work.probe_at.is_some_and(|at| context.now < at));
         for waiter in &mut crew.waiting {
-            waiter.reads = waiter.reads.saturating_add(u8::from(waiter.asked && !too_soon));
-            waiter.asked = false;
+            if !std::mem::take(&mut waiter.asked) {
+                continue;
+            }
+            let Some(position) = &waiter.recover else { continue };
+            let same_epoch = position.epoch == answer.head.epoch;
+            let denied = !same_epoch || answer.head.offset < position.offset;
+            waiter.reads = waiter.reads.saturating_add(u8::from(denied && !too_soon));
+            if same_epoch && read.purpose == Purpose::Page {
+                // That something is kept can be believed. That something is lost, only of what was asked for: without its
+                // store a core speaks of its tail alone.
+                let is_kept = answer.first <= position.offset + 1;
+                if is_kept || read.after <= position.offset {
+                    waiter.first_kept = Some(answer.first);
+                }
+            }
         }
     }
 
     /// Takes the head and the epoch from the answer. `true` if that says something new.
-    fn learn(&mut self, context: &mut Context<'_>, crew: &Crew, read: &Read, answer: &HistoryAnswer) -> bool {
+    fn learn(
+        &mut self,
+        context: &mut Context<'_>,
+        crew: &mut Crew,
+        read: &Read,
+        answer: &HistoryAnswer,
+    ) -> bool {
         match &self.known {
             None => self.learn_head(context, crew, answer),
             Some(known) if known.epoch != answer.head.epoch => {
@@ -67,11 +92,9 @@ impl Follower {
 
     fn learn_head(&mut self, context: &mut Context<'_>, crew: &Crew, answer: &HistoryAnswer) {
         let head = answer.head.offset;
-        self.known = Some(Known { epoch: answer.head.epoch.clone(), ring: Ring::starting_after(head) });
+        let epoch = context.out.shared(&answer.head.epoch);
+        self.known = Some(Known { epoch, ring: Ring::starting_after(head) });
         let Some(work) = &mut self.work else { return };
-        if let Some(collected) = &mut work.collected {
-            collected.limit(head, context.config);
-        }
         match work.heard.take() {
             Some(heard) if heard.epoch == answer.head.epoch => work.target = work.target.max(heard.offset),
             _ => work.pending.clear(),
@@ -82,13 +105,20 @@ impl Follower {
     }
 
     /// History says that another epoch counts. Members are told and go on with what the page holds of it.
-    fn change_epoch(&mut self, context: &mut Context<'_>, crew: &Crew, read: &Read, answer: &HistoryAnswer) {
+    fn change_epoch(
+        &mut self,
+        context: &mut Context<'_>,
+        crew: &mut Crew,
+        read: &Read,
+        answer: &HistoryAnswer,
+    ) {
+        let follows_head = matches!(read.purpose, Purpose::Forward | Purpose::Verify);
         let to = match answer.publications.first() {
-            Some(first) if read.purpose != Purpose::Head => first.offset - 1,
+            Some(first) if follows_head => first.offset - 1,
             _ => answer.head.offset,
         };
-        let epoch = answer.head.epoch.clone();
-        if !crew.members.is_empty() {
+        let epoch = context.out.shared(&answer.head.epoch);
+        if !crew.nobody_is_live() {
             context.out.push(HubOutput::Gap {
                 channel: context.channel.clone(),
                 epoch: epoch.clone(),
@@ -101,9 +131,12 @@ impl Follower {
         if let Some(work) = &mut self.work {
             work.target = answer.head.offset;
             work.pending.clear();
-            work.collected = None;
+            work.found_hole(Purpose::Page, None);
+            work.found_hole(Purpose::Forward, None);
             work.suspect = None;
         }
+        self.forget_page(context);
+        self.end_catching_up(context, crew, to);
     }
 
     /// Gives members what follows the head. `true` if the head moved.
@@ -117,6 +150,7 @@ impl Follower {
         let before = self.head_offset();
         // A page that starts behind the head says nothing about what lies in between.
         let connects = read.after <= before;
+        let mut hole = None;
         for publication in &answer.publications {
             let next = self.head_offset() + 1;
             if publication.offset < next {
@@ -125,6 +159,7 @@ impl Follower {
             if publication.offset > next {
                 let gone = answer.first >= publication.offset || answer.gap.is_some();
                 if !connects || !gone {
+                    hole = connects.then_some((next - 1, publication.offset));
                     break;
                 }
                 self.skip(context, crew, publication.offset - 1, answer.gap.unwrap_or(GapReason::Retention));
@@ -134,20 +169,14 @@ impl Follower {
             }
         }
         let nothing_kept = answer.publications.is_empty() && answer.first > answer.head.offset;
-        let bounded_above = read.purpose == Purpose::Recovery;
-        if nothing_kept && connects && !bounded_above && answer.head.offset > self.head_offset() {
+        if nothing_kept && connects && answer.head.offset > self.head_offset() {
             self.skip(context, crew, answer.head.offset, answer.gap.unwrap_or(GapReason::Retention));
         }
-        self.head_offset() > before
-    }
-
-    fn collect(&mut self, context: &Context<'_>, read: &Read, answer: &HistoryAnswer) -> bool {
-        let (Some(known), Some(work)) = (&self.known, &mut self.work) else { return false };
-        let Some(collected) = work.collected.as_mut().filter(|collected| collected.end() == read.after)
-        else {
-            return false;
-        };
-        collected.take(answer, known.ring.floor(), context.config)
+        let progress = self.head_offset() > before;
+        if let Some(work) = self.work.as_mut().filter(|_| read.purpose == Purpose::Forward) {
+            work.found_hole(Purpose::Forward, hole.filter(|_| !progress));
+        }
+        progress
     }
 
     /// A position beyond the head is looked for again a little later: the core that answered may be catching up.

@@ -13,7 +13,7 @@ use super::follower::Follower;
 use super::members::{Crew, Waiter};
 use super::output::{Decided, Joins};
 use super::{Context, FetchId, HubOutput, Join, Subscriber};
-use crate::time::{Millis, earlier};
+use crate::time::{Deadline, Millis, earlier};
 
 #[derive(Debug, Default)]
 pub(super) struct Channel {
@@ -22,9 +22,9 @@ pub(super) struct Channel {
     /// `None` for an ephemeral channel.
     follower: Option<Box<Follower>>,
     /// When the channel goes, if nobody comes back.
-    linger_until: Option<Millis>,
+    linger_until: Deadline,
     /// Copy of this channel's entry in the hub's deadlines.
-    pub(super) deadline: Option<Millis>,
+    pub(super) deadline: Deadline,
 }
 
 #[derive(Debug, Default)]
@@ -44,7 +44,7 @@ enum Interest {
 
 impl Channel {
     pub(super) fn join(&mut self, context: &mut Context<'_>, join: Join) {
-        self.linger_until = None;
+        self.linger_until = Deadline::NEVER;
         self.crew.remove(join.subscriber);
         if join.durable && self.follower.is_none() {
             self.follower = Some(Box::default());
@@ -54,6 +54,7 @@ impl Channel {
             recover: join.recover,
             asked: false,
             reads: 0,
+            first_kept: None,
         });
         if matches!(self.interest, Interest::None) {
             self.request_interest(context, 0);
@@ -63,6 +64,13 @@ impl Channel {
 
     pub(super) fn leave(&mut self, context: &mut Context<'_>, subscriber: Subscriber) {
         self.crew.remove(subscriber);
+        self.settle(context);
+    }
+
+    pub(super) fn more(&mut self, context: &mut Context<'_>, subscriber: Subscriber) {
+        if let Some(follower) = &mut self.follower {
+            follower.more(context, &mut self.crew, subscriber);
+        }
         self.settle(context);
     }
 
@@ -80,7 +88,7 @@ impl Channel {
                 }
             }
             // Ephemeral; on a durable channel too, since it takes no offset.
-            (_, None) if publication.is_ephemeral() && !self.crew.members.is_empty() => {
+            (_, None) if publication.is_ephemeral() && !self.crew.nobody_is_live() => {
                 let channel = context.channel.clone();
                 context.out.push(HubOutput::Deliver { channel, epoch: None, publication });
             }
@@ -147,7 +155,7 @@ impl Channel {
         // While the interest is being asked for, lingering ends with the answer (see `end_lingering`).
         let linger = match self.interest {
             Interest::Requested { .. } => None,
-            _ => self.linger_until,
+            _ => self.linger_until.at(),
         };
         let follower = self.follower.as_ref().and_then(|follower| follower.deadline());
         earlier(earlier(interest, linger), follower)
@@ -190,14 +198,15 @@ impl Channel {
     /// Nobody is here: the channel stays for a while, and then goes.
     fn linger(&mut self, context: &mut Context<'_>) {
         if self.crew.is_empty() {
-            let linger_ms = context.config.linger_ms;
-            self.linger_until.get_or_insert(context.now + linger_ms);
+            if self.linger_until == Deadline::NEVER {
+                self.linger_until = (context.now + context.config.linger_ms).into();
+            }
             self.end_lingering(context);
         }
     }
 
     fn end_lingering(&mut self, context: &mut Context<'_>) {
-        let due = self.linger_until.is_some_and(|until| until <= context.now);
+        let due = self.linger_until.at().is_some_and(|until| until <= context.now);
         // A request under way is waited for: its answer must not meet the next one.
         if !due || matches!(self.interest, Interest::Requested { .. }) {
             return;
@@ -218,8 +227,9 @@ impl Channel {
         let waiting = std::mem::take(&mut self.crew.waiting);
         let mut subscribers = VecDeque::with_capacity(waiting.len());
         for waiter in waiting {
-            self.crew.members.insert(waiter.subscriber);
-            subscribers.push_back(Decided { subscriber: waiter.subscriber, recovery: None, missed: 0 });
+            self.crew.enter(waiter.subscriber);
+            let decided = Decided { subscriber: waiter.subscriber, recovery: None, missed: 0, behind: false };
+            subscribers.push_back(decided);
         }
         let channel = context.channel.clone();
         context.out.join(Joins { channel, position: None, window: Arc::new([]), subscribers });

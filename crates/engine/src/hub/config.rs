@@ -12,15 +12,16 @@ pub struct HubConfig {
     pub ring_publications: usize,
     /// Payload bytes these may take together.
     pub ring_bytes: usize,
-    /// Publications one recovery replays; older ones are announced as a gap.
-    pub recovery_max: u32,
-    /// Payload bytes one recovery replays; older ones are announced as a gap.
-    pub recovery_bytes: usize,
     /// A recovery reads this many publications more than asked for, so that clients a little further behind, arriving a
     /// moment later, are served from the ring.
     pub recovery_margin: u32,
     /// Publications asked for in one history read.
     pub page: u32,
+    /// A page is kept for so long for those who ask for the same a moment later.
+    pub page_keep_ms: Millis,
+    /// Payload bytes of the pages that all channels of the hub keep together. When full, a page is given to those who have
+    /// asked for it, and not kept.
+    pub pages_bytes: usize,
     /// Publications held while a hole before them is being read. When full, newer ones are dropped and read later.
     pub pending_publications: usize,
     /// Payload bytes these may take together.
@@ -41,10 +42,10 @@ impl Default for HubConfig {
             linger_ms: 10_000,
             ring_publications: 128,
             ring_bytes: 128 * 1024,
-            recovery_max: limits::RECOVERY_MAX,
-            recovery_bytes: 4 * 1024 * 1024,
             recovery_margin: 32,
             page: limits::HISTORY_PAGE_MAX,
+            page_keep_ms: 1_000,
+            pages_bytes: 16 * 1024 * 1024,
             pending_publications: 1_024,
             pending_bytes: 1024 * 1024,
             fetch_timeout_ms: 3_000,

@@ -1,5 +1,6 @@
 //! Follows the log of one durable channel: what is known (epoch, head, recent publications), what is missing, and the one
-//! history read that is under way. How answers are taken is in `answer`, how joins are decided in `resolve`.
+//! history read that is under way. How answers are taken is in `answer`, how joins are decided in `resolve`, how members
+//! that are far behind get on in `catch_up`.
 
 use std::sync::Arc;
 
@@ -7,9 +8,10 @@ use skywave_protocol::inner::HistoryAnswer;
 use skywave_protocol::message::{GapReason, HistoryQuery};
 use skywave_protocol::{Epoch, Offset, Position, Publication, WireError};
 
+use super::behind::Behind;
 use super::members::Crew;
+use super::page::Page;
 use super::pending::Pending;
-use super::recovery::Collected;
 use super::ring::Ring;
 use super::{Context, FetchId, HubOutput};
 use crate::time::{Millis, earlier};
@@ -19,6 +21,8 @@ use crate::time::{Millis, earlier};
 pub(super) struct Follower {
     pub(super) known: Option<Known>,
     pub(super) work: Option<Box<Work>>,
+    /// The page read last, for a moment.
+    pub(super) page: Option<Box<Page>>,
 }
 
 #[derive(Debug)]
@@ -32,21 +36,31 @@ pub(super) struct Known {
 #[derive(Debug, Default)]
 pub(super) struct Work {
     pub(super) read: Option<Read>,
-    /// Reads that failed in a row.
-    pub(super) failures: u32,
-    pub(super) retry_at: Option<Millis>,
+    /// Apart, so that a page which cannot be had holds up nobody but those who want it.
+    pages: Failing,
+    others: Failing,
     /// Not before this: another look whether a position beyond the head exists.
     pub(super) probe_at: Option<Millis>,
     /// Highest offset heard of, in the known epoch.
     pub(super) target: Offset,
     pub(super) pending: Pending,
-    pub(super) collected: Option<Collected>,
     /// A position of another epoch was heard of: history must say which one counts. What follows it is wanted.
     pub(super) suspect: Option<Position>,
     /// While nothing is known: the newest position heard of.
     pub(super) heard: Option<Position>,
     /// Look once whether something was published that did not come.
     pub(super) recheck: bool,
+}
+
+/// Reads of one kind that have failed.
+#[derive(Debug, Default)]
+pub(super) struct Failing {
+    /// In a row.
+    times: u32,
+    /// No further one before this.
+    retry_at: Option<Millis>,
+    /// The last one found nothing between these two, and no reason for it.
+    hole: Option<(Offset, Offset)>,
 }
 
 #[derive(Debug)]
@@ -63,10 +77,38 @@ pub(super) enum Purpose {
     Head,
     /// What members lack, from the head on.
     Forward,
-    /// What joining subscribers missed.
-    Recovery,
+    /// What joining subscribers missed, or members that are catching up want.
+    Page,
     /// Which epoch counts.
     Verify,
+}
+
+impl Work {
+    fn failing(&mut self, purpose: Purpose) -> &mut Failing {
+        if purpose == Purpose::Page { &mut self.pages } else { &mut self.others }
+    }
+
+    pub(super) fn found_hole(&mut self, purpose: Purpose, hole: Option<(Offset, Offset)>) {
+        self.failing(purpose).hole = hole;
+    }
+
+    /// The hole because of which reads have failed. It is passed, so the next read need not wait.
+    pub(super) fn pass_hole(&mut self, purpose: Purpose) -> Option<(Offset, Offset)> {
+        let failing = self.failing(purpose);
+        let hole = failing.hole.take()?;
+        *failing = Failing::default();
+        Some(hole)
+    }
+
+    fn may_read(&self, purpose: Purpose) -> bool {
+        let failing = if purpose == Purpose::Page { &self.pages } else { &self.others };
+        failing.retry_at.is_none()
+    }
+
+    /// What is left to do must wait.
+    fn retry_at(&self) -> Option<Millis> {
+        earlier(earlier(self.pages.retry_at, self.others.retry_at), self.probe_at)
+    }
 }
 
 impl Follower {
@@ -94,7 +136,7 @@ impl Follower {
         if publication.offset == head + 1 {
             return self.advance(context, crew, publication);
         }
-        if crew.members.is_empty() {
+        if crew.nobody_is_live() {
             // Nobody has to get what is missing.
             known.ring = Ring::starting_after(publication.offset - 1);
             return self.advance(context, crew, publication);
@@ -114,7 +156,7 @@ impl Follower {
         if position.offset <= known.ring.head() {
             return;
         }
-        if crew.members.is_empty() {
+        if crew.nobody_is_live() {
             known.ring = Ring::starting_after(position.offset);
             return;
         }
@@ -130,21 +172,26 @@ impl Follower {
     }
 
     pub(super) fn timeout(&mut self, context: &mut Context<'_>, crew: &mut Crew) {
+        if self.page.as_ref().is_some_and(|page| page.until() <= context.now) {
+            self.forget_page(context);
+        }
         let Some(work) = &mut self.work else { return };
-        work.retry_at = work.retry_at.filter(|at| *at > context.now);
-        work.probe_at = work.probe_at.filter(|at| *at > context.now);
+        for at in [&mut work.pages.retry_at, &mut work.others.retry_at, &mut work.probe_at] {
+            at.take_if(|at| *at <= context.now);
+        }
         if let Some(read) = work.read.take_if(|read| read.deadline <= context.now) {
             context.out.end_fetch(read.id);
-            self.failed(context, crew);
+            self.failed(context, crew, read.purpose);
         }
     }
 
     pub(super) fn deadline(&self) -> Option<Millis> {
-        let work = self.work.as_ref()?;
-        match &work.read {
+        let page = self.page.as_ref().map(|page| page.until());
+        let work = self.work.as_ref().and_then(|work| match &work.read {
             Some(read) => Some(read.deadline),
-            None => earlier(work.retry_at, work.probe_at),
-        }
+            None => work.retry_at(),
+        });
+        earlier(page, work)
     }
 
     /// Forgets the read under way and everything that was wanted.
@@ -152,6 +199,7 @@ impl Follower {
         if let Some(read) = self.work.take().and_then(|work| work.read) {
             context.out.end_fetch(read.id);
         }
+        self.forget_page(context);
     }
 
     pub(super) fn history(
@@ -171,10 +219,10 @@ impl Follower {
         };
         if progress {
             if let Some(work) = &mut self.work {
-                work.failures = 0;
+                work.failing(read.purpose).times = 0;
             }
         } else {
-            self.failed(context, crew);
+            self.failed(context, crew, read.purpose);
         }
     }
 
@@ -182,17 +230,23 @@ impl Follower {
     pub(super) fn settle(&mut self, context: &mut Context<'_>, crew: &mut Crew) {
         if self.known.is_some() {
             self.resolve(context, crew);
-            if crew.members.is_empty() {
+            if crew.nobody_is_live() {
                 self.skip_ahead();
             }
         }
-        let needed = self.needed(context, crew);
-        let Some(work) = &mut self.work else { return };
-        if work.read.is_some() || work.retry_at.is_some() {
+        if crew.waiting.is_empty() && crew.behind().is_none() {
+            self.forget_page(context);
+        }
+        if self.work.as_ref().is_some_and(|work| work.read.is_some()) {
             return;
         }
+        let needed = self.needed(context, crew);
+        let Some(work) = &mut self.work else { return };
         match needed {
             Some((purpose, query)) => {
+                if let (Purpose::Page, Some(behind)) = (purpose, crew.behind_mut()) {
+                    behind.read_begun();
+                }
                 for waiter in &mut crew.waiting {
                     waiter.asked = true;
                 }
@@ -201,8 +255,8 @@ impl Follower {
                 let after = query.after;
                 work.read = Some(Read { id: context.out.fetch(query), purpose, after, deadline });
             }
-            // Waiting for the next look at a position beyond the head.
-            None if work.probe_at.is_some() && !crew.waiting.is_empty() => {}
+            // Waiting for the next attempt, or the next look at a position beyond the head.
+            None if work.retry_at().is_some() && !crew.is_empty() => {}
             None => self.work = None,
         }
     }
@@ -213,7 +267,7 @@ impl Follower {
         let mut next = Some(publication);
         while let Some(publication) = next {
             known.ring.push(publication.clone(), context.config);
-            if !crew.members.is_empty() {
+            if !crew.nobody_is_live() {
                 let (channel, epoch) = (context.channel.clone(), Some(known.epoch.clone()));
                 context.out.push(HubOutput::Deliver { channel, epoch, publication });
             }
@@ -224,7 +278,7 @@ impl Follower {
     /// Announces that the publications up to `to` will not come, and goes on behind them.
     pub(super) fn skip(&mut self, context: &mut Context<'_>, crew: &Crew, to: Offset, reason: GapReason) {
         let Some(known) = &mut self.known else { return };
-        if !crew.members.is_empty() {
+        if !crew.nobody_is_live() {
             let (channel, epoch) = (context.channel.clone(), known.epoch.clone());
             let from = known.ring.head() + 1;
             context.out.push(HubOutput::Gap { channel, epoch, from, to, reason });
@@ -236,13 +290,14 @@ impl Follower {
     }
 
     /// Counts a failed read; after enough of them what it was for is given up.
-    pub(super) fn failed(&mut self, context: &mut Context<'_>, crew: &mut Crew) {
+    fn failed(&mut self, context: &mut Context<'_>, crew: &mut Crew, purpose: Purpose) {
         let Some(work) = &mut self.work else { return };
-        work.failures += 1;
-        work.retry_at = Some(context.backoff(work.failures));
-        if work.failures >= context.config.attempts {
-            work.failures = 0;
-            self.give_up(context, crew);
+        let failing = work.failing(purpose);
+        failing.times += 1;
+        failing.retry_at = Some(context.backoff(failing.times));
+        if failing.times >= context.config.attempts {
+            failing.times = 0;
+            self.give_up(context, crew, purpose);
         }
     }
 
@@ -294,47 +349,52 @@ impl Follower {
         }
     }
 
+    /// The read that is needed most and may be tried now.
     fn needed(&mut self, context: &Context<'_>, crew: &Crew) -> Option<(Purpose, HistoryQuery)> {
         if crew.is_empty() {
             return None;
         }
-        let query = |after, before, limit, reverse| HistoryQuery {
+        let query = |after, limit, reverse| HistoryQuery {
             channel: context.channel.clone(),
             after,
-            before,
+            before: 0,
             limit,
             reverse,
         };
         let page = context.config.page;
         let Some(known) = &self.known else {
             let work = self.work.get_or_insert_default();
-            let Some(start) = super::resolve::lowest(&crew.waiting, context.config) else {
-                return Some((Purpose::Head, query(0, 0, 1, true)));
+            let first = match super::resolve::first_read(&crew.waiting, context.config) {
+                Some(start) => (Purpose::Page, query(start, page, false)),
+                None => (Purpose::Head, query(0, 1, true)),
             };
-            let collected = work.collected.get_or_insert_with(|| Collected::starting_after(start));
-            return Some((Purpose::Recovery, query(collected.end(), 0, page, false)));
+            return work.may_read(first.0).then_some(first);
         };
-        let (head, floor) = (known.ring.head(), known.ring.floor());
-        if crew.waiting.is_empty() && self.work.is_none() {
+        let head = known.ring.head();
+        let next_page = crew.behind().and_then(Behind::next_page);
+        if crew.waiting.is_empty() && next_page.is_none() && self.work.is_none() {
             return None;
         }
-        let wants = self.wants(crew);
+        let wants = self.wants(context, crew);
         let work = self.work.get_or_insert_default();
-        if let Some(suspect) = &work.suspect {
-            return Some((Purpose::Verify, query(suspect.offset, 0, page, false)));
+        if work.may_read(Purpose::Forward) {
+            if let Some(suspect) = &work.suspect {
+                return Some((Purpose::Verify, query(suspect.offset, page, false)));
+            }
+            let probe = wants.probe && work.probe_at.is_none();
+            if work.target > head || work.recheck || probe {
+                return Some((Purpose::Forward, query(head, page, false)));
+            }
         }
-        let probe = wants.probe && work.probe_at.is_none();
-        if work.target > head || work.recheck || probe {
-            return Some((Purpose::Forward, query(head, 0, page, false)));
+        if !work.may_read(Purpose::Page) {
+            return None;
         }
-        let start = wants.recover_from?;
-        let collected = work.collected.get_or_insert_with(|| {
-            let mut collected =
-                Collected::starting_after(start.saturating_sub(Offset::from(context.config.recovery_margin)));
-            collected.limit(head, context.config);
-            collected
-        });
-        let limit = u32::try_from(floor - collected.end()).unwrap_or(page).min(page);
-        Some((Purpose::Recovery, query(collected.end(), floor + 1, limit, false)))
+        let gives_way = crew.behind().is_some_and(Behind::gives_way);
+        let start = match (wants.recover_from, next_page) {
+            (Some(joining), Some(_)) if gives_way => joining,
+            (_, Some(behind)) => behind,
+            (joining, None) => joining?,
+        };
+        Some((Purpose::Page, query(start, page, false)))
     }
 }

@@ -1,56 +1,12 @@
-//! Who is in a channel: the members, counted per worker, and those still waiting for their join to be decided.
+//! Who is in a channel: the members, live or catching up, counted per worker, and those still waiting for their join to
+//! be decided.
 
 use hashbrown::HashSet;
-use skywave_protocol::Position;
+use skywave_protocol::{Offset, Position};
 use smallvec::SmallVec;
 
 use super::Subscriber;
-
-#[derive(Debug, Default)]
-pub(super) struct Members {
-    set: HashSet<Subscriber>,
-    workers: SmallVec<[(u16, u32); 2]>,
-}
-
-impl Members {
-    pub(super) fn insert(&mut self, subscriber: Subscriber) {
-        if !self.set.insert(subscriber) {
-            return;
-        }
-        match self.workers.iter_mut().find(|(worker, _)| *worker == subscriber.worker) {
-            Some((_, count)) => *count += 1,
-            None => self.workers.push((subscriber.worker, 1)),
-        }
-    }
-
-    pub(super) fn remove(&mut self, subscriber: Subscriber) -> bool {
-        if !self.set.remove(&subscriber) {
-            return false;
-        }
-        if let Some(at) = self.workers.iter().position(|(worker, _)| *worker == subscriber.worker) {
-            self.workers[at].1 -= 1;
-            if self.workers[at].1 == 0 {
-                self.workers.remove(at);
-            }
-        }
-        if self.set.is_empty() {
-            self.set = HashSet::new();
-        }
-        true
-    }
-
-    pub(super) fn workers(&self) -> &[(u16, u32)] {
-        &self.workers
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.set.len()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.set.is_empty()
-    }
-}
+use super::behind::Behind;
 
 /// A join that is not decided yet.
 #[derive(Debug)]
@@ -59,27 +15,165 @@ pub(super) struct Waiter {
     pub(super) recover: Option<Position>,
     /// A history read that began after this join is under way.
     pub(super) asked: bool,
-    /// Such reads that have been answered.
+    /// Such reads whose answers did not know its position.
     pub(super) reads: u8,
+    /// The oldest offset that could be had when its position was looked for.
+    pub(super) first_kept: Option<Offset>,
 }
 
-/// Everybody a channel works for. The waiting are bounded by the node's connections.
+/// Members that are given every publication as it comes: mostly one, who takes no allocation.
+#[derive(Debug, Default)]
+enum Live {
+    #[default]
+    Nobody,
+    One(Subscriber),
+    Many(Box<HashSet<Subscriber>>),
+}
+
+impl Live {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Nobody)
+    }
+
+    /// `false` if it was there.
+    fn insert(&mut self, subscriber: Subscriber) -> bool {
+        match self {
+            Self::Nobody => *self = Self::One(subscriber),
+            Self::One(one) if *one == subscriber => return false,
+            Self::One(one) => *self = Self::Many(Box::new(HashSet::from_iter([*one, subscriber]))),
+            Self::Many(many) => return many.insert(subscriber),
+        }
+        true
+    }
+
+    /// `false` if it was not there.
+    fn remove(&mut self, subscriber: Subscriber) -> bool {
+        match self {
+            Self::One(one) if *one == subscriber => *self = Self::Nobody,
+            Self::Many(many) => {
+                let removed = many.remove(&subscriber);
+                if many.is_empty() {
+                    *self = Self::Nobody;
+                }
+                return removed;
+            }
+            Self::Nobody | Self::One(_) => return false,
+        }
+        true
+    }
+}
+
+/// Everybody a channel works for. Bounded by the node's connections.
 #[derive(Debug, Default)]
 pub(super) struct Crew {
-    pub(super) members: Members,
+    live: Live,
+    /// Members that are not there yet. `None`: there are none.
+    behind: Option<Box<Behind>>,
+    /// Members, live or not, per worker.
+    workers: SmallVec<[(u16, u32); 2]>,
     pub(super) waiting: Vec<Waiter>,
 }
 
 impl Crew {
     pub(super) fn is_empty(&self) -> bool {
-        self.members.is_empty() && self.waiting.is_empty()
+        self.workers.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Nobody has to be given what comes.
+    pub(super) fn nobody_is_live(&self) -> bool {
+        self.live.is_empty()
+    }
+
+    /// Members, live or not.
+    pub(super) fn members(&self) -> usize {
+        self.workers.iter().map(|(_, count)| *count as usize).sum()
+    }
+
+    pub(super) fn workers(&self) -> &[(u16, u32)] {
+        &self.workers
+    }
+
+    pub(super) fn behind(&self) -> Option<&Behind> {
+        self.behind.as_deref()
+    }
+
+    pub(super) fn behind_mut(&mut self) -> Option<&mut Behind> {
+        self.behind.as_deref_mut()
+    }
+
+    /// Makes a live member of a subscriber that is none, or one that has caught up.
+    pub(super) fn enter(&mut self, subscriber: Subscriber) {
+        self.take_behind(subscriber);
+        if self.live.insert(subscriber) {
+            self.count(subscriber);
+        }
+    }
+
+    /// Makes a member that has everything up to `at`.
+    pub(super) fn enter_behind(&mut self, subscriber: Subscriber, at: Offset) {
+        if self.behind.get_or_insert_default().insert(subscriber, at) {
+            self.count(subscriber);
+        }
     }
 
     pub(super) fn remove(&mut self, subscriber: Subscriber) {
-        self.members.remove(subscriber);
+        if self.live.remove(subscriber) {
+            self.uncount(subscriber);
+        }
+        self.take_behind(subscriber);
         self.waiting.retain(|waiter| waiter.subscriber != subscriber);
         if self.waiting.is_empty() {
             self.waiting = Vec::new();
+        }
+    }
+
+    fn take_behind(&mut self, subscriber: Subscriber) {
+        let Some(behind) = &mut self.behind else { return };
+        if behind.remove(subscriber) {
+            if behind.is_empty() {
+                self.behind = None;
+            }
+            self.uncount(subscriber);
+        }
+    }
+
+    fn count(&mut self, subscriber: Subscriber) {
+        match self.workers.iter_mut().find(|(worker, _)| *worker == subscriber.worker) {
+            Some((_, count)) => *count += 1,
+            None => self.workers.push((subscriber.worker, 1)),
+        }
+    }
+
+    fn uncount(&mut self, subscriber: Subscriber) {
+        let Some(at) = self.workers.iter().position(|(worker, _)| *worker == subscriber.worker) else {
+            return;
+        };
+        self.workers[at].1 -= 1;
+        if self.workers[at].1 == 0 {
+            self.workers.remove(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn who(connection: u64) -> Subscriber {
+        Subscriber { worker: 0, connection }
+    }
+
+    #[test]
+    fn one_becomes_many_and_many_nobody() {
+        let mut live = Live::default();
+        for round in 0..2 {
+            assert!(live.is_empty() && live.insert(who(1)) && !live.insert(who(1)), "round {round}");
+            assert!(!live.remove(who(2)));
+            assert!(
+                live.insert(who(2)) && !live.insert(who(1)) && !live.insert(who(2)) && live.insert(who(3))
+            );
+            assert!(live.remove(who(1)) && !live.remove(who(1)) && live.remove(who(3)) && !live.is_empty());
+            assert!(live.remove(who(2)) && live.is_empty());
         }
     }
 }

@@ -4,6 +4,8 @@
 //! - A live publication is delivered if it is the next one; a duplicate is dropped; a hole is read from history first.
 //! - An announced head beyond the known one means that the last publications were lost: they are read as well.
 //! - What cannot be had is announced (`Gap`), and delivery goes on.
+//! - Who missed more than the ring holds is told its position and catches up: a page of history each time it says that it
+//!   has room (`more`), until it reaches the ring and is a member like the others.
 //! - History is read by one request at a time per channel, whatever the number of subscribers and positions waiting.
 //! - When the last member leaves, the channel lingers, stays live, and is then dropped.
 //!
@@ -11,25 +13,27 @@
 //! subscriber beyond its membership. Presence deltas are not its business (`crate::presence`).
 
 mod answer;
+mod behind;
+mod catch_up;
 mod channel;
 mod config;
 mod follower;
 mod members;
 mod output;
+mod page;
 mod pending;
-mod recovery;
 mod resolve;
 mod ring;
 
 use hashbrown::HashMap;
+use skywave_protocol::hash::fnv1a;
 use skywave_protocol::inner::{HistoryAnswer, Live};
 use skywave_protocol::{ChannelName, WireError};
 
 pub use config::HubConfig;
-pub use output::{FetchId, HubOutput, Join, Subscriber};
+pub use output::{CatchUp, FetchId, HubOutput, Join, Missing, PagePart, Subscriber};
 
-use crate::partition::fnv1a;
-use crate::time::{Deadlines, Millis};
+use crate::time::{Deadline, Deadlines, Millis};
 use channel::Channel;
 use output::Outputs;
 
@@ -37,7 +41,8 @@ use output::Outputs;
 #[derive(Debug)]
 pub struct Hub {
     config: HubConfig,
-    channels: HashMap<ChannelName, Channel>,
+    /// Boxed: most of a table is room to grow.
+    channels: HashMap<ChannelName, Box<Channel>>,
     deadlines: Deadlines,
     out: Outputs,
 }
@@ -74,6 +79,12 @@ impl Hub {
         self.with(now, channel, |channel, context| channel.leave(context, subscriber));
     }
 
+    /// A member that is catching up has room for the next page: answered by one `CatchUp`, as soon as there is one. Ignored
+    /// from anybody else, and from whoever has asked already.
+    pub fn more(&mut self, now: Millis, subscriber: Subscriber, channel: &ChannelName) {
+        self.with(now, channel, |channel, context| channel.more(context, subscriber));
+    }
+
     /// A message from the channel's live subject. Presence deltas are ignored.
     pub fn handle_live(&mut self, now: Millis, live: Live) {
         match live {
@@ -101,7 +112,7 @@ impl Hub {
     pub fn handle_timeout(&mut self, now: Millis) {
         while let Some(name) = self.deadlines.pop_due(now) {
             if let Some(channel) = self.channels.get_mut(&name) {
-                channel.deadline = None;
+                channel.deadline = Deadline::NEVER;
             }
             self.with(now, &name, |channel, context| channel.timeout(context));
         }
@@ -118,12 +129,12 @@ impl Hub {
 
     /// How many members of the channel each worker has; a worker without any is not listed.
     pub fn workers(&self, channel: &ChannelName) -> &[(u16, u32)] {
-        self.channels.get(channel).map_or(&[], |channel| channel.crew.members.workers())
+        self.channels.get(channel).map_or(&[], |channel| channel.crew.workers())
     }
 
-    /// Members of the channel on this node.
+    /// Members of the channel on this node, those that are catching up included.
     pub fn member_count(&self, channel: &ChannelName) -> usize {
-        self.channels.get(channel).map_or(0, |channel| channel.crew.members.len())
+        self.channels.get(channel).map_or(0, |channel| channel.crew.members())
     }
 
     /// Channels held, lingering ones included.
@@ -144,6 +155,7 @@ impl Hub {
         self.deadlines.set(name, &mut channel.deadline, next);
         if channel.is_over() {
             self.channels.remove(name);
+            assert!(!self.channels.is_empty() || self.out.pages_bytes == 0, "pages go with their channels");
         }
     }
 }

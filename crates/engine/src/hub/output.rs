@@ -38,8 +38,8 @@ pub enum HubOutput {
         id: FetchId,
         query: HistoryQuery,
     },
-    /// The subscriber is a member from here on: all it has to get up to `position` is in `missed` (oldest first),
-    /// everything newer follows as [`HubOutput::Deliver`].
+    /// The subscriber is a member from here on. All it has to get up to `position` is in `missed` (oldest first), and
+    /// everything newer follows as [`HubOutput::Deliver`]; unless it is `behind`.
     Joined {
         subscriber: Subscriber,
         channel: ChannelName,
@@ -49,20 +49,25 @@ pub enum HubOutput {
         recovery: Option<Recovery>,
         missed: Vec<Arc<Publication>>,
         epoch: Option<Epoch>,
+        /// Too much to be handed over at once. What it missed comes as [`HubOutput::CatchUp`], a page for each
+        /// [`Hub::more`](super::Hub::more), and nothing meant for every member is meant for it before one says `live`.
+        behind: bool,
     },
+    /// To one member that is catching up.
+    CatchUp(Box<CatchUp>),
     /// The subscriber is no member; it may try again.
     JoinFailed {
         subscriber: Subscriber,
         channel: ChannelName,
         error: WireError,
     },
-    /// To every member. `epoch` is given for durable publications; it only changes behind a `Gap`.
+    /// To every live member. `epoch` is given for durable publications; it only changes behind a `Gap`.
     Deliver {
         channel: ChannelName,
         epoch: Option<Epoch>,
         publication: Arc<Publication>,
     },
-    /// To every member: `from ..= to` will not come; delivery goes on after `to`, in `epoch`.
+    /// To every live member: `from ..= to` will not come; delivery goes on after `to`, in `epoch`.
     Gap {
         channel: ChannelName,
         epoch: Epoch,
@@ -70,6 +75,35 @@ pub enum HubOutput {
         to: Offset,
         reason: GapReason,
     },
+}
+
+/// What a member that is catching up gets next, in this order: news of a gap, publications of a page, recent ones.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CatchUp {
+    pub subscriber: Subscriber,
+    pub channel: ChannelName,
+    pub epoch: Epoch,
+    /// This will not come.
+    pub gap: Option<Missing>,
+    pub page: Option<PagePart>,
+    pub recent: Vec<Arc<Publication>>,
+    /// It has caught up and is a live member from here on. Otherwise it is to ask for more.
+    pub live: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    pub from: Offset,
+    pub to: Offset,
+    pub reason: GapReason,
+}
+
+/// `page[from..to]`, oldest first. Members in the same place get parts of the same page, which is worth encoding once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PagePart {
+    pub page: Arc<[Arc<Publication>]>,
+    pub from: usize,
+    pub to: usize,
 }
 
 /// Subscribers whose joins are decided. They share what they missed; each one's `Joined` is made when it is polled, so
@@ -90,6 +124,7 @@ pub(super) struct Decided {
     pub(super) recovery: Option<Recovery>,
     /// How many of the newest publications of the window it missed.
     pub(super) missed: usize,
+    pub(super) behind: bool,
 }
 
 #[derive(Debug)]
@@ -98,13 +133,20 @@ enum Queued {
     Joins(Joins),
 }
 
+/// Reads that fit into what is never given back.
+const ROOM: usize = 1_024;
+
 /// Decisions in order, and the names of the reads under way. Bounded by what one event can cause, as long as the driver
 /// polls everything after each event.
 #[derive(Debug, Default)]
 pub(super) struct Outputs {
+    /// Payload bytes of the pages that channels keep.
+    pub(super) pages_bytes: usize,
     queue: VecDeque<Queued>,
     fetches: HashMap<FetchId, ChannelName>,
     last_fetch: u64,
+    /// The epoch learned last.
+    epoch: Option<Epoch>,
 }
 
 impl Outputs {
@@ -126,7 +168,20 @@ impl Outputs {
 
     /// The channel a read was for; the read is over.
     pub(super) fn end_fetch(&mut self, id: FetchId) -> Option<ChannelName> {
-        self.fetches.remove(&id)
+        let channel = self.fetches.remove(&id);
+        if self.fetches.is_empty() && self.fetches.capacity() > ROOM {
+            // A storm of joins has passed.
+            self.fetches = HashMap::new();
+        }
+        channel
+    }
+
+    /// The same epoch, in the memory it has already: nearly all channels are of one.
+    pub(super) fn shared(&mut self, epoch: &Epoch) -> Epoch {
+        match &self.epoch {
+            Some(known) if known == epoch => known.clone(),
+            _ => self.epoch.insert(epoch.clone()).clone(),
+        }
     }
 
     pub(super) fn fetches(&self) -> usize {
@@ -158,6 +213,7 @@ impl Joins {
             position: self.position.clone(),
             recovery: decided.recovery,
             missed: self.window[first..].to_vec(),
+            behind: decided.behind,
             epoch: self.position.as_ref().map(|position| position.epoch.clone()),
         }
     }

@@ -1,4 +1,4 @@
-//! Deciding joins: which subscribers can be told their position and what they missed, and what must be read for the others.
+//! Deciding joins: which subscribers can be told their position, and what must be read for the others.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,10 +7,10 @@ use skywave_protocol::message::{GapReason, Recovery};
 use skywave_protocol::{Offset, Position, Publication};
 
 use super::channel::unavailable;
-use super::follower::{Follower, Known};
+use super::follower::{Follower, Known, Purpose};
 use super::members::{Crew, Waiter};
 use super::output::{Decided, Joins};
-use super::recovery::Collected;
+use super::page::Page;
 use super::{Context, HubConfig, HubOutput};
 
 /// A position beyond the head is looked for this often before the client is told that the log does not hold it: the core
@@ -18,11 +18,11 @@ use super::{Context, HubConfig, HubOutput};
 const BEYOND_READS: u8 = 5;
 
 enum Verdict {
-    /// It gets everything after the offset.
+    /// It gets everything after the offset: with the answer if the ring has it, else page by page.
     Joins { after: Offset, recovery: Option<Recovery> },
     /// Core must confirm first that the position does not exist (any more).
     Probe,
-    /// What it missed must be read.
+    /// Whether what it missed is still kept must be found out.
     Recover { after: Offset },
 }
 
@@ -30,40 +30,47 @@ enum Verdict {
 #[derive(Default)]
 pub(super) struct Wants {
     pub(super) probe: bool,
-    /// The lowest position to be recovered from.
+    /// Where a page is to begin.
     pub(super) recover_from: Option<Offset>,
 }
 
 /// Where a first read starts, while neither head nor epoch is known. `None`: nobody wants to recover.
-pub(super) fn lowest(waiting: &[Waiter], config: &HubConfig) -> Option<Offset> {
+pub(super) fn first_read(waiting: &[Waiter], config: &HubConfig) -> Option<Offset> {
     let offsets = waiting.iter().filter_map(|waiter| waiter.recover.as_ref()).map(|position| position.offset);
-    offsets.min().map(|lowest| lowest.saturating_sub(Offset::from(config.recovery_margin)))
+    best_start(offsets, config)
+}
+
+/// The lowest position that one page serves together with the highest one, less the margin: most come back after the same
+/// short while. Those further behind are told where they stand by the same page, and get pages of their own.
+fn best_start(offsets: impl Iterator<Item = Offset> + Clone, config: &HubConfig) -> Option<Offset> {
+    let highest = offsets.clone().max()?;
+    let reach = Offset::from(config.page.saturating_sub(config.recovery_margin).max(1));
+    let lowest = offsets.filter(|offset| highest - offset < reach).min()?;
+    Some(lowest.saturating_sub(Offset::from(config.recovery_margin)))
 }
 
 impl Follower {
     /// Makes members of all whose join can be decided now.
     pub(super) fn resolve(&mut self, context: &mut Context<'_>, crew: &mut Crew) {
         let Some(known) = &self.known else { return };
-        let collected = self.work.as_ref().and_then(|work| work.collected.as_ref());
         if !crew.waiting.is_empty() {
-            admit(context, crew, known, collected, |waiter| verdict(known, collected, waiter));
+            let page = self.page.as_deref();
+            admit(context, crew, known, |waiter| verdict(known, page, waiter));
         }
-        self.fold_collected(context);
     }
 
-    pub(super) fn wants(&self, crew: &Crew) -> Wants {
-        let mut wants = Wants::default();
-        let Some(known) = &self.known else { return wants };
-        for waiter in &crew.waiting {
-            match verdict(known, None, waiter) {
-                Verdict::Joins { .. } => {}
-                Verdict::Probe => wants.probe = true,
-                Verdict::Recover { after } => {
-                    wants.recover_from = Some(wants.recover_from.map_or(after, |lowest| lowest.min(after)));
-                }
-            }
+    pub(super) fn wants(&self, context: &Context<'_>, crew: &Crew) -> Wants {
+        let Some(known) = &self.known else { return Wants::default() };
+        let page = self.page.as_deref();
+        let verdicts = crew.waiting.iter().map(|waiter| verdict(known, page, waiter));
+        let recovering = verdicts.clone().filter_map(|verdict| match verdict {
+            Verdict::Recover { after } => Some(after),
+            _ => None,
+        });
+        Wants {
+            probe: verdicts.clone().any(|verdict| matches!(verdict, Verdict::Probe)),
+            recover_from: best_start(recovering, context.config),
         }
-        wants
     }
 
     /// How often a position beyond the head has been looked for in vain (the least of all who wait for one).
@@ -73,32 +80,44 @@ impl Follower {
         crew.waiting.iter().filter(probing).map(|waiter| waiter.reads).filter(|reads| *reads > 0).min()
     }
 
-    /// History could not be read: everybody gets what there is, and is told what there is not.
-    pub(super) fn give_up(&mut self, context: &mut Context<'_>, crew: &mut Crew) {
+    /// Reads of one kind have failed again and again: who waited for them gets what there is, and is told what there is not.
+    pub(super) fn give_up(&mut self, context: &mut Context<'_>, crew: &mut Crew, purpose: Purpose) {
         if self.known.is_none() {
             self.adopt_heard(context);
         }
         let Some(known) = &self.known else {
             return fail(context, crew);
         };
-        let (head, floor) = (known.ring.head(), known.ring.floor());
-        let Some(work) = &mut self.work else { return };
-        work.collected = None;
-        work.recheck = false;
-        admit(context, crew, known, None, |waiter| match verdict(known, None, waiter) {
-            Verdict::Recover { after } => {
-                let reason = GapReason::Unavailable;
-                let recovery = Some(Recovery::Gap { from: after + 1, to: floor, reason });
-                Verdict::Joins { after: floor, recovery }
+        let hole = self.work.as_mut().and_then(|work| work.pass_hole(purpose));
+        match (purpose, hole) {
+            (Purpose::Page, Some(hole)) => return self.go_on_behind(context, crew, hole),
+            (Purpose::Page, None) => {
+                admit_without_history(context, crew, known, self.page.as_deref());
+                return self.go_on_without_history(context, crew);
             }
-            verdict => verdict,
-        });
-        // Those left hold a position that nobody can confirm or deny.
-        fail(context, crew);
-        let to = work.pending.first().map_or(work.target, |first| first - 1);
-        if to > head && !crew.members.is_empty() {
+            _ => {}
+        }
+        let Some(work) = &mut self.work else { return };
+        work.recheck = false;
+        let head = known.ring.head();
+        let hole = hole.filter(|(from, _)| *from == head).map(|(_, next)| next);
+        let resumes_at = [hole, work.pending.first()].into_iter().flatten().min();
+        let to = resumes_at.map_or(work.target, |next| next - 1);
+        if to > head && !crew.nobody_is_live() {
             self.skip(context, crew, to, GapReason::Unavailable);
         }
+        self.fail_probes(context, crew);
+    }
+
+    /// Nobody can confirm or deny the positions of those who wait for it.
+    fn fail_probes(&self, context: &mut Context<'_>, crew: &mut Crew) {
+        let Some(known) = &self.known else { return };
+        let page = self.page.as_deref();
+        let probes = |waiter: &Waiter| matches!(verdict(known, page, waiter), Verdict::Probe);
+        let (failed, waiting) = std::mem::take(&mut crew.waiting).into_iter().partition(probes);
+        crew.waiting = failed;
+        fail(context, crew);
+        crew.waiting = waiting;
     }
 
     /// Takes the newest position heard of on the bus for the head, because history says nothing.
@@ -115,22 +134,9 @@ impl Follower {
         work.target = work.target.max(heard.offset);
         self.known = Some(Known { epoch: heard.epoch, ring });
     }
-
-    /// What was recovered once serves those who come next.
-    fn fold_collected(&mut self, context: &Context<'_>) {
-        let (Some(known), Some(work)) = (&mut self.known, &mut self.work) else { return };
-        let floor = known.ring.floor();
-        if let Some(collected) = work.collected.take_if(|collected| collected.end() >= floor) {
-            for publication in collected.between(collected.start(), floor).rev() {
-                if !known.ring.push_older(publication, context.config) {
-                    break;
-                }
-            }
-        }
-    }
 }
 
-fn verdict(known: &Known, collected: Option<&Collected>, waiter: &Waiter) -> Verdict {
+fn verdict(known: &Known, page: Option<&Page>, waiter: &Waiter) -> Verdict {
     let (head, floor) = (known.ring.head(), known.ring.floor());
     let Some(position) = &waiter.recover else {
         return Verdict::Joins { after: head, recovery: None };
@@ -148,52 +154,60 @@ fn verdict(known: &Known, collected: Option<&Collected>, waiter: &Waiter) -> Ver
         let recovery = Recovery::Gap { from: head + 1, to: after, reason: GapReason::Failover };
         return Verdict::Joins { after: head, recovery: Some(recovery) };
     }
-    if after >= floor {
+    if after >= floor || page.is_some_and(|page| page.follows(after)) {
         return Verdict::Joins { after, recovery: Some(Recovery::Exact) };
     }
-    match collected {
-        Some(collected) if collected.end() >= floor && after >= collected.start() => {
-            Verdict::Joins { after, recovery: Some(Recovery::Exact) }
-        }
-        Some(collected) if collected.end() >= floor => match collected.lost() {
-            Some(reason) => gap(after + 1, collected.start(), reason),
-            None => Verdict::Recover { after },
-        },
-        _ => Verdict::Recover { after },
+    match waiter.first_kept {
+        Some(first) if first <= after + 1 => Verdict::Joins { after, recovery: Some(Recovery::Exact) },
+        Some(first) => gap(after + 1, (first - 1).min(floor), GapReason::Retention),
+        None => Verdict::Recover { after },
     }
 }
 
 /// Applies the verdicts: members are made of those that can join, the others go on waiting.
-fn admit(
-    context: &mut Context<'_>,
-    crew: &mut Crew,
-    known: &Known,
-    collected: Option<&Collected>,
-    verdict: impl Fn(&Waiter) -> Verdict,
-) {
+fn admit(context: &mut Context<'_>, crew: &mut Crew, known: &Known, verdict: impl Fn(&Waiter) -> Verdict) {
     let (head, floor) = (known.ring.head(), known.ring.floor());
     let mut lowest = head;
     let mut subscribers = VecDeque::new();
-    crew.waiting.retain(|waiter| {
+    let mut waiting = std::mem::take(&mut crew.waiting);
+    waiting.retain(|waiter| {
         let Verdict::Joins { after, recovery } = verdict(waiter) else { return true };
-        lowest = lowest.min(after);
-        // Invariant: a replay is bounded by `recovery_max` and the ring.
-        let missed = (head - after) as usize;
-        crew.members.insert(waiter.subscriber);
-        subscribers.push_back(Decided { subscriber: waiter.subscriber, recovery, missed });
+        let subscriber = waiter.subscriber;
+        let behind = after < floor;
+        // Invariant: what is handed over at once is bounded by the ring.
+        let missed = if behind { 0 } else { (head - after) as usize };
+        if behind {
+            crew.enter_behind(subscriber, after);
+        } else {
+            lowest = lowest.min(after);
+            crew.enter(subscriber);
+        }
+        subscribers.push_back(Decided { subscriber, recovery, missed, behind });
         false
     });
+    if !waiting.is_empty() {
+        crew.waiting = waiting;
+    }
     if subscribers.is_empty() {
         return;
     }
-    if crew.waiting.is_empty() {
-        crew.waiting = Vec::new();
-    }
-    let older = collected.into_iter().flat_map(|collected| collected.between(lowest, floor));
-    let window: Arc<[Arc<Publication>]> = older.chain(known.ring.after(lowest)).cloned().collect();
+    let window: Arc<[Arc<Publication>]> = known.ring.after(lowest).cloned().collect();
     assert_eq!(window.len() as Offset, head - lowest, "what was missed has no hole");
     let position = Some(Position { epoch: known.epoch.clone(), offset: head });
     context.out.join(Joins { channel: context.channel.clone(), position, window, subscribers });
+}
+
+/// Makes members of those whose past cannot be read: they get what the ring has.
+fn admit_without_history(context: &mut Context<'_>, crew: &mut Crew, known: &Known, page: Option<&Page>) {
+    let floor = known.ring.floor();
+    admit(context, crew, known, |waiter| match verdict(known, page, waiter) {
+        Verdict::Recover { after } => {
+            let reason = GapReason::Unavailable;
+            let recovery = Some(Recovery::Gap { from: after + 1, to: floor, reason });
+            Verdict::Joins { after: floor, recovery }
+        }
+        verdict => verdict,
+    });
 }
 
 fn fail(context: &mut Context<'_>, crew: &mut Crew) {

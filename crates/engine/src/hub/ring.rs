@@ -10,15 +10,21 @@ use super::HubConfig;
 /// Bounded by count and payload bytes; the oldest go first.
 #[derive(Debug)]
 pub(super) struct Ring {
-    recent: VecDeque<Arc<Publication>>,
-    bytes: usize,
+    /// `None` until something comes: most channels are silent.
+    recent: Option<Box<Recent>>,
     head: Offset,
+}
+
+#[derive(Debug, Default)]
+struct Recent {
+    publications: VecDeque<Arc<Publication>>,
+    bytes: usize,
 }
 
 impl Ring {
     /// Nothing kept, next is `head + 1`.
     pub(super) fn starting_after(head: Offset) -> Self {
-        Self { recent: VecDeque::new(), bytes: 0, head }
+        Self { recent: None, head }
     }
 
     pub(super) fn head(&self) -> Offset {
@@ -27,38 +33,44 @@ impl Ring {
 
     /// Everything after this offset, up to the head, is kept.
     pub(super) fn floor(&self) -> Offset {
-        self.head - self.recent.len() as Offset
+        self.head - self.len() as Offset
     }
 
     /// Takes the next publication.
     pub(super) fn push(&mut self, publication: Arc<Publication>, config: &HubConfig) {
         assert_eq!(publication.offset, self.head + 1, "a ring has no holes");
         self.head += 1;
-        self.bytes += publication.data.len();
-        self.recent.push_back(publication);
-        while self.recent.len() > config.ring_publications || self.bytes > config.ring_bytes {
-            let Some(oldest) = self.recent.pop_front() else { break };
-            self.bytes -= oldest.data.len();
+        let recent = self.recent.get_or_insert_default();
+        recent.bytes += publication.data.len();
+        recent.publications.push_back(publication);
+        while recent.publications.len() > config.ring_publications || recent.bytes > config.ring_bytes {
+            let Some(oldest) = recent.publications.pop_front() else { break };
+            recent.bytes -= oldest.data.len();
         }
     }
 
     /// Takes an older publication, if it is the one just before the kept ones and there is room.
     pub(super) fn push_older(&mut self, publication: &Arc<Publication>, config: &HubConfig) -> bool {
-        let bytes = self.bytes + publication.data.len();
-        let fits = self.recent.len() < config.ring_publications && bytes <= config.ring_bytes;
+        let bytes = self.recent.as_ref().map_or(0, |recent| recent.bytes) + publication.data.len();
+        let fits = self.len() < config.ring_publications && bytes <= config.ring_bytes;
         if publication.offset != self.floor() || !fits {
             return false;
         }
-        self.bytes = bytes;
-        self.recent.push_front(publication.clone());
+        let recent = self.recent.get_or_insert_default();
+        recent.bytes = bytes;
+        recent.publications.push_front(publication.clone());
         true
     }
 
     /// The kept publications after `offset`, oldest first.
     pub(super) fn after(&self, offset: Offset) -> impl Iterator<Item = &Arc<Publication>> {
         // Invariant: the difference is at most the ring's length, or the whole ring is wanted.
-        let skip = offset.saturating_sub(self.floor()).min(self.recent.len() as Offset) as usize;
-        self.recent.range(skip..)
+        let skip = offset.saturating_sub(self.floor()).min(self.len() as Offset) as usize;
+        self.recent.iter().flat_map(move |recent| recent.publications.range(skip..))
+    }
+
+    fn len(&self) -> usize {
+        self.recent.as_ref().map_or(0, |recent| recent.publications.len())
     }
 }
 

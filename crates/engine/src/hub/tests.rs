@@ -1,5 +1,6 @@
 //! The hub against a scripted bus and core.
 
+mod catch_up;
 mod ephemeral;
 mod law;
 mod live;

@@ -1,7 +1,8 @@
 //! Who is in the channels of one shard, on every node.
 //!
 //! Each node numbers the changes of its own members per channel and publishes them; every node keeps what it heard of the
-//! others. The bus may lose, double and reorder: a hole in the numbers makes the receiver `Ask`, and `All` repairs it; a
+//! others. The bus may lose, double and reorder: a hole in the numbers makes the receiver `Ask`, and `All` (in parts, where
+//! it is large) repairs it; a
 //! node that is silent for its lease is taken for dead, and its members leave. So all nodes agree after any partition.
 //!
 //! - A channel is *tracked* while this node has members or watchers in it; what happens in others is ignored.
@@ -11,6 +12,7 @@
 //! Owns: members, versions, leases. Never: sends, or checks who may watch.
 
 mod config;
+mod few;
 mod node;
 mod output;
 mod room;
@@ -23,7 +25,7 @@ use skywave_protocol::{ChannelName, ClientId, NodeId};
 pub use config::PresenceConfig;
 pub use output::PresenceOutput;
 
-use crate::time::{Deadlines, Millis};
+use crate::time::{Deadline, Deadlines, Millis};
 use output::Outputs;
 use room::Room;
 
@@ -32,7 +34,8 @@ use room::Room;
 pub struct Presence {
     node: NodeId,
     config: PresenceConfig,
-    rooms: HashMap<ChannelName, Room>,
+    /// Boxed: most of a table is room to grow.
+    rooms: HashMap<ChannelName, Box<Room>>,
     deadlines: Deadlines,
     out: Outputs,
     /// Highest version any forgotten channel has reached: a channel that is tracked again goes on above it, so that
@@ -85,7 +88,7 @@ impl Presence {
     pub fn handle_timeout(&mut self, now: Millis) {
         while let Some(name) = self.deadlines.pop_due(now) {
             if let Some(room) = self.rooms.get_mut(&name) {
-                room.deadline = None;
+                room.deadline = Deadline::NEVER;
             }
             self.with(now, &name, |room, context| room.timeout(context));
         }
@@ -102,7 +105,12 @@ impl Presence {
     /// Every connection in the channel, on all nodes, ordered by client. Empty for a channel that is not tracked; complete
     /// one exchange with the other nodes after tracking began.
     pub fn members(&self, channel: &ChannelName) -> Vec<Member> {
-        self.rooms.get(channel).map_or_else(Vec::new, Room::members)
+        self.rooms.get(channel).map_or_else(Vec::new, |room| room.members())
+    }
+
+    /// Since when news of this channel have been kept; `None`: they are not.
+    pub fn tracked_since(&self, channel: &ChannelName) -> Option<Millis> {
+        self.rooms.get(channel).map(|room| room.since())
     }
 
     /// Whether news of this channel is kept.
@@ -113,12 +121,12 @@ impl Presence {
     fn track(&mut self, now: Millis, channel: &ChannelName, act: impl FnOnce(&mut Room, &mut Context<'_>)) {
         let fresh = !self.rooms.contains_key(channel);
         if fresh {
-            self.rooms.insert(channel.clone(), Room::new(self.retired));
+            self.rooms.insert(channel.clone(), Box::new(Room::new(now, self.retired)));
         }
         // In one step: a room that has been asked about and holds nobody yet would be dropped as idle.
         self.with(now, channel, |room, context| {
             if fresh {
-                room.ask(context);
+                room.begin(context);
             }
             act(room, context);
         });

@@ -6,27 +6,40 @@ use skywave_protocol::inner::{PresenceChange, PresenceDelta};
 use skywave_protocol::message::Member;
 use skywave_protocol::{ClientId, NodeId, UserId};
 
+use super::few::Few;
 use super::node::{Clients, Effect, Node};
 use super::{Context, PresenceConfig, PresenceOutput};
-use crate::time::{Millis, earlier};
+use crate::time::{Deadline, Millis, earlier};
+
+/// Members that are told in one message have about so many bytes at most: an eighth of what NATS takes by default.
+const PART_BYTES: usize = 128 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Room {
+    /// Since when news of the channel are kept.
+    since: Millis,
     local: Clients,
     /// Number of this node's newest change.
     version: u64,
-    nodes: BTreeMap<NodeId, Node>,
     /// Connections by who they count for, over all nodes.
-    present: BTreeMap<Who, u32>,
+    present: Few<Who, u32>,
     watchers: u32,
     /// When this node last published anything but a question.
     spoke_at: Millis,
-    asked_at: Option<Millis>,
+    asked_at: Millis,
+    /// `None` while no other node has spoken of the channel.
+    others: Option<Box<Others>>,
+    /// Copy of this channel's entry in the deadlines.
+    pub(super) deadline: Deadline,
+}
+
+/// What there is only with other nodes.
+#[derive(Debug, Default)]
+struct Others {
+    nodes: BTreeMap<NodeId, Node>,
     /// When everything was last published, and whether (and when) it has to be again.
     told_all_at: Option<Millis>,
     tell_all_at: Option<Millis>,
-    /// Copy of this channel's entry in the deadlines.
-    pub(super) deadline: Option<Millis>,
 }
 
 /// Who a connection counts for.
@@ -46,18 +59,17 @@ impl Who {
 }
 
 impl Room {
-    pub(super) fn new(version: u64) -> Self {
+    pub(super) fn new(since: Millis, version: u64) -> Self {
         Self {
+            since,
             local: Clients::new(),
             version,
-            nodes: BTreeMap::new(),
-            present: BTreeMap::new(),
+            present: Few::new(),
             watchers: 0,
             spoke_at: 0,
-            asked_at: None,
-            told_all_at: None,
-            tell_all_at: None,
-            deadline: None,
+            asked_at: since,
+            others: None,
+            deadline: Deadline::NEVER,
         }
     }
 
@@ -95,11 +107,15 @@ impl Room {
         self.watchers = self.watchers.saturating_sub(1);
     }
 
+    /// A fresh room's first question: what do the other nodes have?
+    pub(super) fn begin(&mut self, context: &mut Context<'_>) {
+        self.publish(context, PresenceChange::Ask);
+    }
+
     /// Asks the other nodes for everything, unless that was done a moment ago: their next beat will tell what is missing.
-    pub(super) fn ask(&mut self, context: &mut Context<'_>) {
-        let recently = self.asked_at.is_some_and(|at| context.now < at + context.config.exchange_ms());
-        if !recently {
-            self.asked_at = Some(context.now);
+    fn ask(&mut self, context: &mut Context<'_>) {
+        if context.now >= self.asked_at + context.config.exchange_ms() {
+            self.asked_at = context.now;
             self.publish(context, PresenceChange::Ask);
         }
     }
@@ -109,11 +125,13 @@ impl Room {
         if delta.change == PresenceChange::Ask {
             self.answer(context);
             // A question of a node without members says nothing else.
-            if delta.version == 0 || !self.nodes.contains_key(&name) {
+            let is_known = self.others.as_ref().is_some_and(|others| others.nodes.contains_key(&name));
+            if delta.version == 0 || !is_known {
                 return;
             }
         }
-        let node = self.nodes.entry(name.clone()).or_insert_with(|| Node::unknown(context.now));
+        let nodes = &mut self.others.get_or_insert_default().nodes;
+        let node = nodes.entry(name.clone()).or_insert_with(|| Node::unknown(context.now));
         match node.take(context.now, delta) {
             Effect::Nothing => {}
             Effect::Ask => self.ask(context),
@@ -132,20 +150,26 @@ impl Room {
     }
 
     pub(super) fn timeout(&mut self, context: &mut Context<'_>) {
-        if self.tell_all_at.is_some_and(|at| at <= context.now) {
+        if self.tell_all_at().is_some_and(|at| at <= context.now) {
             self.tell_all(context);
         }
         if !self.local.is_empty() && self.spoke_at + context.config.beat_ms <= context.now {
             self.say(context, PresenceChange::Beat);
         }
         let (now, config) = (context.now, context.config);
+        let Some(others) = &mut self.others else { return };
         let mut left: Vec<Member> = Vec::new();
-        self.nodes.retain(|_, node| {
+        others.nodes.retain(|_, node| {
             if node.is_dead(now, config) {
                 left.extend(node.bury().into_iter().map(|(client, user)| Member { client, user }));
             }
             !node.is_forgotten(now, config)
         });
+        let owes_nothing =
+            others.tell_all_at.is_none() && others.may_tell_at(config, self.local.len()) <= now;
+        if others.nodes.is_empty() && owes_nothing {
+            self.others = None;
+        }
         for member in left {
             self.count_out(context, member);
         }
@@ -153,12 +177,17 @@ impl Room {
 
     pub(super) fn next_deadline(&self, config: &PresenceConfig) -> Option<Millis> {
         let beat = (!self.local.is_empty()).then_some(self.spoke_at + config.beat_ms);
-        let lease = self.nodes.values().map(|node| node.deadline(config)).min();
-        earlier(earlier(beat, lease), self.tell_all_at)
+        let nodes = self.others.iter().flat_map(|others| others.nodes.values());
+        let lease = nodes.map(|node| node.deadline(config)).min();
+        earlier(earlier(beat, lease), self.tell_all_at())
     }
 
     pub(super) fn is_idle(&self) -> bool {
         self.local.is_empty() && self.watchers == 0
+    }
+
+    pub(super) fn since(&self) -> Millis {
+        self.since
     }
 
     pub(super) fn version(&self) -> u64 {
@@ -166,7 +195,8 @@ impl Room {
     }
 
     pub(super) fn members(&self) -> Vec<Member> {
-        let remote = self.nodes.values().flat_map(|node| &node.clients);
+        let nodes = self.others.iter().flat_map(|others| others.nodes.values());
+        let remote = nodes.flat_map(|node| node.clients.iter());
         let mut members: Vec<Member> = self
             .local
             .iter()
@@ -182,26 +212,55 @@ impl Room {
         if self.local.is_empty() && self.version == 0 {
             return;
         }
-        let due = self.told_all_at.map_or(0, |at| at + context.config.exchange_ms());
+        let others = self.others.get_or_insert_default();
+        let due = others.may_tell_at(context.config, self.local.len());
         if due <= context.now {
             self.tell_all(context);
         } else {
-            self.tell_all_at = Some(due);
+            others.tell_all_at = Some(due);
         }
     }
 
+    fn tell_all_at(&self) -> Option<Millis> {
+        self.others.as_ref().and_then(|others| others.tell_all_at)
+    }
+
     fn tell_all(&mut self, context: &mut Context<'_>) {
-        self.tell_all_at = None;
-        self.told_all_at = Some(context.now);
-        let members =
-            self.local.iter().map(|(client, user)| Member { client: client.clone(), user: user.clone() });
-        self.say(context, PresenceChange::All(members.collect()));
+        let others = self.others.get_or_insert_default();
+        (others.tell_all_at, others.told_all_at) = (None, Some(context.now));
+        let mut parts = self.parts();
+        if parts.len() <= 1 {
+            return self.say(context, PresenceChange::All(parts.pop().unwrap_or_default()));
+        }
+        let of = parts.len() as u32;
+        for (part, members) in (0..).zip(parts) {
+            self.say(context, PresenceChange::Part { part, parts: of, members });
+        }
+    }
+
+    /// This node's members, in pieces of a message each.
+    fn parts(&self) -> Vec<Vec<Member>> {
+        let mut parts: Vec<Vec<Member>> = Vec::new();
+        let mut bytes = PART_BYTES;
+        for (client, user) in self.local.iter() {
+            // Lengths and flags are another few bytes.
+            let size = client.as_str().len() + user.as_ref().map_or(0, |user| user.as_str().len()) + 8;
+            if bytes + size > PART_BYTES {
+                bytes = 0;
+                parts.push(Vec::new());
+            }
+            bytes += size;
+            if let Some(part) = parts.last_mut() {
+                part.push(Member { client: client.clone(), user: user.clone() });
+            }
+        }
+        parts
     }
 
     /// Takes a node's whole membership. Those who came are counted before those who went, so that a user whose connection
     /// changed never seems to leave.
     fn replace(&mut self, context: &mut Context<'_>, name: &NodeId, members: Vec<Member>) {
-        let Some(node) = self.nodes.get_mut(name) else { return };
+        let Some(node) = self.others.as_mut().and_then(|others| others.nodes.get_mut(name)) else { return };
         let new: Clients = members.into_iter().map(|member| (member.client, member.user)).collect();
         let old = std::mem::replace(&mut node.clients, new.clone());
         let only_in = |a: &Clients, b: &Clients| -> Vec<Member> {
@@ -217,9 +276,13 @@ impl Room {
     }
 
     fn count_in(&mut self, context: &mut Context<'_>, member: Member) {
-        let count = self.present.entry(Who::of(&member)).or_insert(0);
-        *count += 1;
-        if *count == 1 && self.watchers > 0 {
+        let who = Who::of(&member);
+        if let Some(count) = self.present.get_mut(&who) {
+            *count += 1;
+            return;
+        }
+        self.present.insert(who, 1);
+        if self.watchers > 0 {
             context.out.push(PresenceOutput::Join { channel: context.channel.clone(), member });
         }
     }
@@ -244,5 +307,12 @@ impl Room {
     fn publish(&self, context: &mut Context<'_>, change: PresenceChange) {
         let delta = PresenceDelta { node: context.node.clone(), version: self.version, change };
         context.out.push(PresenceOutput::Publish { channel: context.channel.clone(), delta });
+    }
+}
+
+impl Others {
+    /// Not before this, everything may be published again.
+    fn may_tell_at(&self, config: &PresenceConfig, members: usize) -> Millis {
+        self.told_all_at.map_or(0, |at| at + config.answer_ms(members))
     }
 }

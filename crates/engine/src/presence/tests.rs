@@ -203,6 +203,92 @@ fn many_questions_are_answered_together() {
 }
 
 #[test]
+fn nobody_waits_long_for_an_answer_however_slow_the_beat() {
+    let mut b = Presence::new(node("b"), PresenceConfig::default());
+    b.enter(0, &channel(), member("1", None));
+    let ask = |name: &str| PresenceDelta { node: node(name), version: 0, change: PresenceChange::Ask };
+    for (at, name) in [(20_000, "a"), (20_010, "c")] {
+        b.handle_delta(at, &channel(), ask(name));
+    }
+    take(&mut b);
+    let due = b.poll_timeout().unwrap();
+    assert!(due <= 20_200, "{due}");
+    b.handle_timeout(due);
+    assert!(matches!(take(&mut b).1[0].change, PresenceChange::All(_)));
+}
+
+/// `b` with so many members, and what it answers when it is asked.
+fn crowd(members: usize) -> (Presence, Vec<PresenceDelta>) {
+    let mut b = Presence::new(node("b"), CONFIG);
+    for n in 0..members {
+        b.enter(0, &channel(), member(&format!("client-{n:06}"), Some(&format!("user-{n:06}"))));
+    }
+    take(&mut b);
+    let ask = PresenceDelta { node: node("a"), version: 0, change: PresenceChange::Ask };
+    b.handle_delta(10_000, &channel(), ask);
+    let told = take(&mut b).1;
+    (b, told)
+}
+
+#[test]
+fn a_crowd_of_50_000_is_told_in_parts_of_which_each_fits_a_message() {
+    let (mut b, told) = crowd(50_000);
+    assert!(told.len() > 5, "{}", told.len());
+    for delta in &told {
+        let live = skywave_protocol::inner::Live::Presence { channel: channel(), delta: delta.clone() };
+        assert!(live.encode().len() < 256 * 1024);
+    }
+    let mut a = Presence::new(node("a"), CONFIG);
+    a.watch(10_000, &channel());
+    take(&mut a);
+    let (last, first) = told.split_last().unwrap();
+    for delta in first {
+        a.handle_delta(10_000, &channel(), delta.clone());
+        assert_eq!(clients(&a).len(), 0, "nothing counts before all is there");
+    }
+    a.handle_delta(10_000, &channel(), last.clone());
+    let (news, asked) = take(&mut a);
+    assert_eq!((news.len(), asked.len()), (50_000, 0));
+    assert_eq!(a.members(&channel()), b.members(&channel()));
+    // It goes on from there, and a second telling, for somebody else, changes nothing.
+    b.leave(10_001, &channel(), &client("client-000000"));
+    for delta in take(&mut b).1.into_iter().chain(told) {
+        a.handle_delta(10_001, &channel(), delta);
+    }
+    assert_eq!(take(&mut a), (vec!["-user-000000".to_owned()], vec![]));
+    assert_eq!(clients(&a).len(), 49_999);
+}
+
+#[test]
+fn a_part_that_is_lost_is_asked_for_and_one_that_comes_twice_is_not() {
+    let (mut b, told) = crowd(20_000);
+    assert!(told.len() >= 3);
+    for lost in 0..told.len() {
+        let mut a = watching("a");
+        for (part, delta) in told.iter().enumerate().filter(|(part, _)| *part != lost) {
+            a.handle_delta(10_000, &channel(), delta.clone());
+            if part + 1 != told.len() {
+                a.handle_delta(10_000, &channel(), delta.clone());
+            }
+        }
+        // Without the last one, nothing but the next beat tells that something is missing.
+        let (beat, at) = (b.poll_timeout().unwrap(), 40_000);
+        b.handle_timeout(at.max(beat));
+        let mut news = take(&mut b).1;
+        assert_eq!(news.len(), 1);
+        a.handle_delta(at, &channel(), news.remove(0));
+        let (_, asked) = take(&mut a);
+        assert!(asked.iter().any(|delta| delta.change == PresenceChange::Ask), "lost {lost}");
+        assert_eq!(clients(&a).len(), 0);
+        for delta in &told {
+            a.handle_delta(at, &channel(), delta.clone());
+        }
+        assert_eq!(clients(&a).len(), 20_000, "lost {lost}");
+        b = crowd(20_000).0;
+    }
+}
+
+#[test]
 fn untracked_channels_cost_nothing() {
     let mut a = Presence::new(node("a"), CONFIG);
     let change = PresenceChange::All(vec![member("1", None)]);

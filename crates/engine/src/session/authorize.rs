@@ -1,11 +1,10 @@
 //! What a checked token changes: the connection opens, or goes on under a fresh authorization, or is refused.
 
 use skywave_protocol::message::{Connected, Reply};
-use skywave_protocol::{CloseCode, ErrorCode, Push, WireError};
+use skywave_protocol::{ChannelName, CloseCode, ErrorCode, WireError};
 
 use super::state::{Connecting, Open, Phase};
-use super::subscriptions::State;
-use super::{Authorization, Session, SessionOutput};
+use super::{Authorization, Session};
 use crate::capability::Operation;
 use crate::time::Millis;
 
@@ -110,37 +109,20 @@ impl Session {
     fn end_forbidden_subscriptions(&mut self) {
         let Phase::Open(open) = &self.phase else { return };
         let config = &self.config;
-        let mut ended = Vec::new();
-        for subscription in self.subscriptions.iter_mut() {
+        let forbidden = self.subscriptions.iter().filter(|subscription| {
             let channel = &subscription.channel;
             let allowed = config.namespace(channel).is_some_and(|namespace| {
                 open.allows(Operation::Subscribe, channel, namespace)
                     && (!subscription.presence || open.allows(Operation::Presence, channel, namespace))
             });
-            if !allowed {
-                let wanted = match &mut subscription.state {
-                    State::Standing => Some(None),
-                    State::Joining { request_id } => Some(Some(*request_id)),
-                    State::Unwanted { again } => again.take().map(|again| Some(again.request_id)),
-                };
-                if let Some(request_id) = wanted {
-                    ended.push((channel.clone(), request_id));
-                }
-            }
-        }
-        for (channel, request_id) in ended {
-            let error = WireError::new(ErrorCode::Forbidden, "the fresh token does not allow this channel");
-            match request_id {
-                Some(request_id) => {
-                    self.subscriptions.insert(channel, false, State::Unwanted { again: None });
-                    self.refuse(request_id, error);
-                }
-                None => {
-                    self.subscriptions.remove(&channel);
-                    self.out.push_back(SessionOutput::Leave { channel: channel.clone() });
-                    self.push(Push::Unsubscribed { channel, error });
-                }
-            }
+            !allowed && !subscription.granted
+        });
+        let forbidden: Vec<ChannelName> =
+            forbidden.map(|subscription| subscription.channel.clone()).collect();
+        for channel in forbidden {
+            self.end_subscription(&channel, || {
+                WireError::new(ErrorCode::Forbidden, "the fresh token does not allow this channel")
+            });
         }
     }
 }

@@ -1,9 +1,9 @@
 //! Joining and leaving channels: requests of the client, answers of the hub, and the two crossing each other.
 
 use skywave_protocol::message::{Recovery, Reply, Subscribe, Subscribed};
-use skywave_protocol::{ChannelName, Durability, ErrorCode, Position, WireError};
+use skywave_protocol::{ChannelName, Durability, ErrorCode, Position, Push, WireError};
 
-use super::state::Open;
+use super::state::{Open, Phase};
 use super::subscriptions::{Again, State};
 use super::{Session, SessionOutput};
 use crate::capability::Operation;
@@ -30,6 +30,12 @@ impl Session {
                 self.reply(request_id, Reply::Subscribed(Subscribed { channel, position, recovery }));
                 true
             }
+            State::Granted => {
+                *state = State::Standing;
+                let channel = channel.clone();
+                self.push(Push::Subscribed(Subscribed { channel, position, recovery }));
+                true
+            }
             State::Standing => false,
             State::Unwanted { again } => {
                 let again = again.take();
@@ -51,6 +57,8 @@ impl Session {
                 let again = again.take();
                 self.join_again(channel, again);
             }
+            // The client never heard of it; the backend may grant it again.
+            Some(State::Granted) => self.subscriptions.remove(channel),
             Some(State::Standing) | None => {}
         }
     }
@@ -87,6 +95,10 @@ impl Session {
                 self.out.push_back(SessionOutput::Leave { channel: channel.clone() });
                 return self.reply(request_id, Reply::Unsubscribed { channel });
             }
+            Some(state @ State::Granted) => {
+                *state = State::Unwanted { again: None };
+                return self.reply(request_id, Reply::Unsubscribed { channel });
+            }
             Some(state @ State::Joining { .. }) => {
                 match std::mem::replace(state, State::Unwanted { again: None }) {
                     State::Joining { request_id } => Some(request_id),
@@ -103,6 +115,53 @@ impl Session {
                 self.reply(request_id, Reply::Unsubscribed { channel });
             }
             None => self.refuse(request_id, error("this connection has not joined the channel")),
+        }
+    }
+
+    /// A backend puts this connection into the channel, whatever its token says. Nothing happens
+    /// on a connection that is not open, or full.
+    pub fn grant(&mut self, channel: ChannelName) {
+        if !matches!(self.phase, Phase::Open(_)) || self.config.namespace(&channel).is_none() {
+            return;
+        }
+        if self.subscriptions.grant(&channel, true) {
+            // One that is being left is not taken back: the client has just said that it does not want it.
+            return;
+        }
+        if self.subscriptions.len() < self.config.subscriptions {
+            self.start_join(channel.clone(), State::Granted, None, false);
+            self.subscriptions.grant(&channel, true);
+        }
+    }
+
+    /// A backend takes this connection out of the channel, whoever put it there.
+    pub fn withdraw(&mut self, channel: &ChannelName) {
+        self.subscriptions.grant(channel, false);
+        self.end_subscription(channel, || {
+            WireError::new(ErrorCode::Forbidden, "a backend has ended the subscription")
+        });
+    }
+
+    /// Ends a subscription from this side, whatever state it is in.
+    pub(super) fn end_subscription(&mut self, channel: &ChannelName, error: impl FnOnce() -> WireError) {
+        let Some(state) = self.subscriptions.get_mut(channel) else { return };
+        match state {
+            State::Standing => {
+                self.subscriptions.remove(channel);
+                self.out.push_back(SessionOutput::Leave { channel: channel.clone() });
+                self.push(Push::Unsubscribed { channel: channel.clone(), error: error() });
+            }
+            State::Joining { request_id } => {
+                let request_id = *request_id;
+                *state = State::Unwanted { again: None };
+                self.refuse(request_id, error());
+            }
+            State::Granted => *state = State::Unwanted { again: None },
+            State::Unwanted { again } => {
+                if let Some(again) = again.take() {
+                    self.refuse(again.request_id, error());
+                }
+            }
         }
     }
 
@@ -124,9 +183,13 @@ impl Session {
     }
 
     fn join(&mut self, channel: ChannelName, request_id: u32, recover: Option<Position>, presence: bool) {
+        self.start_join(channel, State::Joining { request_id }, recover, presence);
+    }
+
+    fn start_join(&mut self, channel: ChannelName, state: State, recover: Option<Position>, presence: bool) {
         let durability = self.config.namespace(&channel).map(|namespace| namespace.durability);
         let durable = durability == Some(Durability::Durable);
-        self.subscriptions.insert(channel.clone(), presence, State::Joining { request_id });
+        self.subscriptions.insert(channel.clone(), presence, state);
         let recover = recover.filter(|_| durable);
         self.out.push_back(SessionOutput::Join { channel, durable, recover, presence });
     }

@@ -104,10 +104,11 @@ impl Session {
         self.pinged_at = None;
     }
 
-    /// The node is leaving: tells the client where to go, and closes when it has not gone in time.
+    /// The client is to leave this node: tells it where to go, and closes when it has not gone in time.
     pub fn drain(&mut self, now: Millis, target: Option<String>, within_ms: u32) {
         match self.phase {
-            Phase::Open(_) if self.drain_at.is_none() => {
+            // Asked again only to go sooner.
+            Phase::Open(_) if self.drain_at.is_none_or(|at| now + Millis::from(within_ms) < at) => {
                 self.drain_at = Some(now + Millis::from(within_ms));
                 self.push(Push::Move { target, within_ms });
             }

@@ -3,7 +3,8 @@
 use skywave_protocol::message::HistoryQuery;
 use skywave_protocol::namespace::Access;
 use skywave_protocol::{
-    ChannelName, CloseCode, MessageId, NamespaceOptions, Payload, Position, ServerMessage, UserId,
+    ChannelName, CloseCode, MessageId, NamespaceOptions, Payload, PlacementKey, Position, ServerMessage,
+    UserId,
 };
 
 use crate::capability::{Capabilities, Operation, Verdict};
@@ -14,6 +15,11 @@ pub enum SessionOutput {
     /// Check the token and answer with `handle_authorized`. `None`: an anonymous client asks.
     Authenticate {
         token: Option<String>,
+    },
+    /// The client says where it belongs, or that it was sent here. Comes before its first `Authenticate`.
+    Place {
+        key: Option<PlacementKey>,
+        placed: bool,
     },
     /// Join the channel's hub shard; answer with `handle_joined` or `handle_join_failed`.
     /// `presence`: the client wants the channel's joins and leaves. (Whether it *is* a member others see depends on the
@@ -61,11 +67,16 @@ pub struct Authorization {
     pub capabilities: Capabilities,
     /// `jti`, for revocation.
     pub token_id: Option<String>,
+    /// A backend: may do everything in every channel of a known namespace, speak for users, and end their connections.
+    pub admin: bool,
 }
 
 impl Authorization {
     /// Whether the token, or the namespace's rule if the token says nothing, allows the operation.
     pub fn allows(&self, operation: Operation, channel: &ChannelName, namespace: &NamespaceOptions) -> bool {
+        if self.admin {
+            return true;
+        }
         let rule = match operation {
             Operation::Publish => namespace.publish,
             Operation::Subscribe | Operation::History | Operation::Presence => namespace.subscribe,

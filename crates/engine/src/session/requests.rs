@@ -39,6 +39,9 @@ impl Session {
         if let Request::Connect(connect) = message.request {
             self.phase =
                 Phase::Connecting(Box::new(Connecting { until, request_id: message.id, held: Vec::new() }));
+            if connect.key.is_some() || connect.placed {
+                self.out.push_back(SessionOutput::Place { key: connect.key, placed: connect.placed });
+            }
             self.out.push_back(SessionOutput::Authenticate { token: connect.token });
         } else {
             self.phase = Phase::New { until };

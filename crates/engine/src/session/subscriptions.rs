@@ -8,6 +8,8 @@ pub(super) struct Subscription {
     pub(super) channel: ChannelName,
     /// The client wants joins and leaves.
     pub(super) presence: bool,
+    /// A backend put the connection here: the token's rights do not matter.
+    pub(super) granted: bool,
     pub(super) state: State,
 }
 
@@ -17,6 +19,8 @@ pub(super) enum State {
     Joining {
         request_id: u32,
     },
+    /// As `Joining`, but nobody has asked: the client is told by a push.
+    Granted,
     Standing,
     /// The hub has been asked, but the client does not want it any more. The hub's answer is waited for, so that the
     /// leave cannot cross it; then the channel is left, and joined again if the client has changed its mind once more.
@@ -43,14 +47,26 @@ impl Subscriptions {
 
     pub(super) fn insert(&mut self, channel: ChannelName, presence: bool, state: State) {
         match self.find(&channel) {
-            Ok(at) => self.0[at] = Subscription { channel, presence, state },
+            Ok(at) => {
+                let granted = self.0[at].granted;
+                self.0[at] = Subscription { channel, presence, granted, state };
+            }
             Err(at) => {
                 if self.0.is_empty() {
                     self.0.reserve_exact(1);
                 }
-                self.0.insert(at, Subscription { channel, presence, state });
+                self.0.insert(at, Subscription { channel, presence, granted: false, state });
             }
         }
+    }
+
+    /// Notes that the channel was granted; `false` if it is not there.
+    pub(super) fn grant(&mut self, channel: &ChannelName, granted: bool) -> bool {
+        let found = self.find(channel);
+        if let Ok(at) = found {
+            self.0[at].granted = granted;
+        }
+        found.is_ok()
     }
 
     pub(super) fn remove(&mut self, channel: &ChannelName) {
@@ -65,10 +81,6 @@ impl Subscriptions {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Subscription> {
         self.0.iter()
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Subscription> {
-        self.0.iter_mut()
     }
 
     pub(super) fn len(&self) -> usize {

@@ -57,7 +57,7 @@ impl Session {
             self.waiting.remove(0);
             let error =
                 WireError::new(ErrorCode::Timeout, "no answer in time; retry with the same message id");
-            self.reply(id, Reply::Error(error));
+            self.reply(id, Reply::Error(error.retry_after_ms(1_000)));
         }
         self.forget_if_idle();
         if self.silence_until() <= now {

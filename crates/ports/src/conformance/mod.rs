@@ -5,7 +5,9 @@
 //! there (a restart); another name is another, empty place.
 
 pub mod bus;
+pub mod events;
 pub mod log;
+pub mod outbox;
 pub mod state;
 pub mod store;
 
@@ -13,7 +15,7 @@ use std::time::Duration;
 
 /// Bounds every wait of a suite, so that a lost message fails a check instead of hanging it. Never waited for in full
 /// by an adapter that conforms.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs one check and names it if it fails.
 async fn check<T>(name: &str, check: impl Future<Output = T>) -> T {

@@ -12,7 +12,8 @@ use hashbrown::HashMap;
 use parking_lot::RwLock;
 use skywave_protocol::Subject;
 
-use crate::bus::{Bus, BusError, BusMessage, Inbox, Subscription};
+use crate::bus::{Bus, BusError, Inbox, Subscription};
+use crate::listeners::Listeners;
 
 /// A bus within one process; clones share it.
 #[derive(Clone, Default)]
@@ -20,14 +21,14 @@ pub struct MemoryBus(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
-    subjects: RwLock<HashMap<Subject, Listeners>>,
+    subjects: RwLock<HashMap<Subject, Audience>>,
     next_subscription: AtomicU64,
 }
 
 /// Who listens to one subject.
 #[derive(Default)]
-struct Listeners {
-    plain: Vec<Member>,
+struct Audience {
+    plain: Listeners,
     groups: Vec<Group>,
 }
 
@@ -35,12 +36,7 @@ struct Group {
     name: Box<str>,
     /// Whose turn it is, counted without end.
     turn: AtomicUsize,
-    members: Vec<Member>,
-}
-
-struct Member {
-    subscription: u64,
-    inbox: Inbox,
+    members: Listeners,
 }
 
 impl MemoryBus {
@@ -58,12 +54,10 @@ impl MemoryBus {
 impl Bus for MemoryBus {
     fn publish(&self, subject: &Subject, payload: Bytes) -> Result<(), BusError> {
         let subjects = self.0.subjects.read();
-        let Some((subject, listeners)) = subjects.get_key_value(subject) else { return Ok(()) };
-        for member in &listeners.plain {
-            member.inbox.deliver(BusMessage { subject: subject.clone(), payload: payload.clone() });
-        }
-        for group in &listeners.groups {
-            group.deliver(subject, &payload);
+        let Some((subject, audience)) = subjects.get_key_value(subject) else { return Ok(()) };
+        audience.plain.to_all(subject, &payload);
+        for group in &audience.groups {
+            group.members.to_one(group.turn.fetch_add(1, Ordering::Relaxed), subject, &payload);
         }
         Ok(())
     }
@@ -75,8 +69,9 @@ impl Bus for MemoryBus {
         inbox: &Inbox,
     ) -> Result<Subscription, BusError> {
         let subscription = self.0.next_subscription.fetch_add(1, Ordering::Relaxed);
-        let member = Member { subscription, inbox: inbox.clone() };
-        self.0.subjects.write().entry(subject.clone()).or_default().add(group, member);
+        let mut subjects = self.0.subjects.write();
+        subjects.entry(subject.clone()).or_default().add(group, subscription, inbox.clone());
+        drop(subjects);
         let shared = Arc::clone(&self.0);
         let subject = subject.clone();
         Ok(Subscription::new(move || shared.remove(&subject, subscription)))
@@ -86,54 +81,36 @@ impl Bus for MemoryBus {
 impl Shared {
     fn remove(&self, subject: &Subject, subscription: u64) {
         let mut subjects = self.subjects.write();
-        let Some(listeners) = subjects.get_mut(subject) else { return };
-        listeners.remove(subscription);
-        if listeners.is_empty() {
+        let Some(audience) = subjects.get_mut(subject) else { return };
+        audience.remove(subscription);
+        if audience.is_empty() {
             subjects.remove(subject);
         }
     }
 }
 
-impl Listeners {
-    fn add(&mut self, group: Option<&str>, member: Member) {
-        let Some(name) = group else { return self.plain.push(member) };
-        match self.groups.iter_mut().find(|group| &*group.name == name) {
-            Some(group) => group.members.push(member),
-            None => self.groups.push(Group {
+impl Audience {
+    fn add(&mut self, group: Option<&str>, subscription: u64, inbox: Inbox) {
+        let Some(name) = group else { return self.plain.add(subscription, inbox) };
+        let at = self.groups.iter().position(|group| &*group.name == name).unwrap_or_else(|| {
+            self.groups.push(Group {
                 name: name.into(),
                 turn: AtomicUsize::new(0),
-                members: vec![member],
-            }),
-        }
+                members: Listeners::default(),
+            });
+            self.groups.len() - 1
+        });
+        self.groups[at].members.add(subscription, inbox);
     }
 
     fn remove(&mut self, subscription: u64) {
-        // Order among subscribers means nothing, so the last one may take the leaver's place.
-        if let Some(at) = self.plain.iter().position(|member| member.subscription == subscription) {
-            self.plain.swap_remove(at);
-            return;
+        if !self.plain.remove(subscription) {
+            self.groups.retain_mut(|group| !(group.members.remove(subscription) && group.members.is_empty()));
         }
-        for group in &mut self.groups {
-            group.members.retain(|member| member.subscription != subscription);
-        }
-        self.groups.retain(|group| !group.members.is_empty());
     }
 
     fn is_empty(&self) -> bool {
         self.plain.is_empty() && self.groups.is_empty()
-    }
-}
-
-impl Group {
-    /// Hands the message to the member whose turn it is; one whose receiver is gone is passed over.
-    fn deliver(&self, subject: &Subject, payload: &Bytes) {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        for attempt in 0..self.members.len() {
-            let member = &self.members[turn.wrapping_add(attempt) % self.members.len()];
-            if member.inbox.deliver(BusMessage { subject: subject.clone(), payload: payload.clone() }) {
-                return;
-            }
-        }
     }
 }
 

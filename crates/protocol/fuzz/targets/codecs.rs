@@ -1,7 +1,9 @@
 //! The message codecs.
 
 use bytes::Bytes;
-use skywave_protocol::inner::{Control, CoreReply, CoreRequest, Live, LogRecord};
+use skywave_protocol::inner::{
+    CellNews, CoreBeat, CoreReply, CoreRequest, Live, LogRecord, NodeBeat, Notice,
+};
 use skywave_protocol::limits::{BATCH_REQUESTS, JSON_DEPTH};
 use skywave_protocol::message::{ClientMessage, Request, ServerMessage};
 use skywave_protocol::{Payload, binary, json};
@@ -110,7 +112,16 @@ pub(crate) fn inner(data: &[u8]) {
     if let Ok(message) = CoreReply::decode(bytes.clone()) {
         assert_eq!(CoreReply::decode(message.encode()), Ok(message));
     }
-    if let Ok(message) = Control::decode(bytes) {
-        assert_eq!(Control::decode(message.encode()), Ok(message));
+    if let Ok(message) = Notice::decode(bytes.clone()) {
+        assert_eq!(Notice::decode(message.encode()), Ok(message));
+    }
+    if let Ok(message) = NodeBeat::decode(bytes.clone()) {
+        assert_eq!(NodeBeat::decode(message.encode()), Ok(message));
+    }
+    if let Ok(message) = CoreBeat::decode(bytes.clone()) {
+        assert_eq!(CoreBeat::decode(message.encode()), Ok(message));
+    }
+    if let Ok(message) = CellNews::decode(bytes) {
+        assert_eq!(CellNews::decode(message.encode()), Ok(message));
     }
 }

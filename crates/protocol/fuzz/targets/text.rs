@@ -8,7 +8,8 @@ pub(crate) fn names(data: &[u8]) {
         assert_eq!(name.as_str(), text);
         assert!(name.as_str().is_ascii() && name.as_str().len() <= 255);
         let subject = Subject::live(&name);
-        let token = subject.as_str().strip_prefix("sw.live.").unwrap();
+        let shard = subject.live_shard().unwrap();
+        let token = subject.as_str().strip_prefix(&format!("sw.live.{shard}.")).unwrap();
         assert!(!token.contains(['.', '*', '>', ' ', '/']), "one token, no wildcard");
         assert_eq!(decode_token(token), text, "the name can be read back, so no two names share a subject");
         assert_eq!(Subject::from_wire(subject.as_str()).as_ref(), Some(&subject));
@@ -17,6 +18,7 @@ pub(crate) fn names(data: &[u8]) {
     }
     if let Some(subject) = Subject::from_wire(text) {
         assert!(!subject.as_str().contains(['*', '>', ' ', '\r', '\n']));
+        assert!(subject.as_str().split('.').all(|token| !token.is_empty()));
     }
     if let Ok(id) = MessageId::parse(text) {
         assert!(id.as_str().bytes().all(|byte| byte.is_ascii_graphic()));

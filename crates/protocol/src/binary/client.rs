@@ -10,7 +10,7 @@ use crate::wire::{
     Reader, put_bytes, put_flags, put_item, put_position, put_query, put_str, put_varint, read_position,
     read_query,
 };
-use crate::{ChannelName, MessageId};
+use crate::{ChannelName, MessageId, PlacementKey};
 
 /// Appends one message with its length in front.
 pub fn encode_client(message: &ClientMessage, out: &mut Vec<u8>) {
@@ -52,9 +52,10 @@ fn request_tag(request: &Request) -> u8 {
 fn put_request(out: &mut Vec<u8>, request: &Request) {
     match request {
         Request::Ping => {}
-        Request::Connect(Connect { token, name }) => {
-            put_flags(out, [token.is_some(), name.is_some()]);
-            for text in [token, name].into_iter().flatten() {
+        Request::Connect(Connect { token, name, key, placed }) => {
+            put_flags(out, [token.is_some(), name.is_some(), key.is_some(), *placed]);
+            let key = key.as_ref().map(PlacementKey::as_str);
+            for text in [token.as_deref(), name.as_deref(), key].into_iter().flatten() {
                 put_str(out, text);
             }
         }
@@ -110,7 +111,10 @@ fn read_connect(reader: &mut Reader<'_>) -> Result<Connect, DecodeError> {
     let token = flags.has(0).then(|| read_token(reader)).transpose()?;
     let name = flags.has(1).then(|| reader.str("name")).transpose()?;
     let kept = |name: &str| name[..name.floor_char_boundary(CLIENT_NAME_BYTES)].to_owned();
-    Ok(Connect { token, name: name.map(kept) })
+    let name = name.map(kept);
+    let key = flags.has(2).then(|| reader.str("placement key")).transpose()?;
+    let key = key.map(PlacementKey::parse).transpose()?;
+    Ok(Connect { token, name, key, placed: flags.has(3) })
 }
 
 fn read_subscribe(reader: &mut Reader<'_>) -> Result<Subscribe, DecodeError> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::reply::{put_subscribed, read_subscribed};
 use super::tags::push as tag;
 use crate::ChannelName;
 use crate::close::CloseCode;
@@ -39,6 +40,10 @@ pub(super) fn put(out: &mut Vec<u8>, push: &Push) {
             out.push(tag::LEAVE);
             put_str(out, channel.as_str());
             put_member(out, member);
+        }
+        Push::Subscribed(subscribed) => {
+            out.push(tag::SUBSCRIBED);
+            put_subscribed(out, subscribed);
         }
         Push::Unsubscribed { channel, error } => {
             out.push(tag::UNSUBSCRIBED);
@@ -83,6 +88,7 @@ pub(super) fn read(tag: u8, reader: &mut Reader<'_>) -> Result<Push, DecodeError
         }
         tag::JOIN => Push::Join { channel: channel(reader)?, member: read_member(reader)? },
         tag::LEAVE => Push::Leave { channel: channel(reader)?, member: read_member(reader)? },
+        tag::SUBSCRIBED => Push::Subscribed(read_subscribed(reader)?),
         tag::UNSUBSCRIBED => Push::Unsubscribed { channel: channel(reader)?, error: read_error(reader)? },
         tag::MOVE => {
             let flags = reader.flags("move flags")?;

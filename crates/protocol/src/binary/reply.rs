@@ -124,7 +124,7 @@ fn read_connected(reader: &mut Reader<'_>) -> Result<Connected, DecodeError> {
 }
 
 /// Flags (0 position, 1 recovery asked for, 2 it has a gap), channel, \[position\], \[gap\].
-fn put_subscribed(out: &mut Vec<u8>, subscribed: &Subscribed) {
+pub(super) fn put_subscribed(out: &mut Vec<u8>, subscribed: &Subscribed) {
     let Subscribed { channel, position, recovery } = subscribed;
     let gap = matches!(recovery, Some(Recovery::Gap { .. }));
     put_flags(out, [position.is_some(), recovery.is_some(), gap]);
@@ -137,7 +137,7 @@ fn put_subscribed(out: &mut Vec<u8>, subscribed: &Subscribed) {
     }
 }
 
-fn read_subscribed(reader: &mut Reader<'_>) -> Result<Subscribed, DecodeError> {
+pub(super) fn read_subscribed(reader: &mut Reader<'_>) -> Result<Subscribed, DecodeError> {
     let flags = reader.flags("subscribed flags")?;
     let channel = read_channel(reader)?;
     let position = flags.has(0).then(|| read_position(reader)).transpose()?;

@@ -36,4 +36,5 @@ pub(super) mod push {
     pub(in crate::binary) const MOVE: u8 = 0x86;
     pub(in crate::binary) const EXPIRING: u8 = 0x87;
     pub(in crate::binary) const CLOSE: u8 = 0x88;
+    pub(in crate::binary) const SUBSCRIBED: u8 = 0x89;
 }

@@ -5,7 +5,10 @@
 
 use bytes::Bytes;
 
-use super::{Control, CoreAnswer, CoreReply, CoreRequest, HistoryAnswer, LogRecord, ReplyTo};
+use super::{
+    CellNews, Control, CoreAnswer, CoreBeat, CorePhase, CoreReply, CoreRequest, HistoryAnswer, LogRecord,
+    NodeBeat, Notice, ReplyTo,
+};
 use crate::decode::DecodeError;
 use crate::message::GapReason;
 use crate::publication::Payload;
@@ -13,7 +16,7 @@ use crate::wire::{
     Reader, put_bytes, put_error, put_flags, put_position, put_publications, put_query, put_str, put_varint,
     read_error, read_position, read_publications, read_query,
 };
-use crate::{ChannelName, MessageId, Subject, UserId};
+use crate::{ChannelName, MessageId, NodeId, Subject, UserId};
 
 /// Room for everything but the payload of a usual message, so that the buffer grows once at most.
 pub(super) const ENVELOPE_BYTES: usize = 160;
@@ -54,10 +57,7 @@ fn put_record(out: &mut Vec<u8>, record: &LogRecord) {
 }
 
 fn read_record(reader: &mut Reader<'_>) -> Result<LogRecord, DecodeError> {
-    let version = reader.byte("record version")?;
-    if version != RECORD_V1 {
-        return Err(DecodeError::UnknownKind { what: "record version", tag: version.into() });
-    }
+    reader.version("record version", RECORD_V1)?;
     let flags = reader.flags("record flags")?;
     let channel = ChannelName::parse(reader.str("channel")?)?;
     let time_ms = reader.varint("time")?;
@@ -91,18 +91,40 @@ fn read_reply_to(reader: &mut Reader<'_>) -> Result<ReplyTo, DecodeError> {
 impl CoreRequest {
     const PUBLISH: u8 = 1;
     const HISTORY: u8 = 2;
+    const NUMBERED: u8 = 3;
+    const CHECK: u8 = 4;
+
+    /// A publish, at its place (link and number) if it has one. For those who keep the record.
+    pub fn encode_publish(record: &LogRecord, place: Option<(u64, u64)>) -> Bytes {
+        let mut out = Vec::with_capacity(ENVELOPE_BYTES + record.data.len());
+        match place {
+            None => out.push(Self::PUBLISH),
+            Some((link, number)) => {
+                out.push(Self::NUMBERED);
+                put_varint(&mut out, link);
+                put_varint(&mut out, number);
+            }
+        }
+        put_record(&mut out, record);
+        out.into()
+    }
 
     pub fn encode(&self) -> Bytes {
-        let payload = if let Self::Publish(record) = self { record.data.len() } else { 0 };
-        let mut out = Vec::with_capacity(ENVELOPE_BYTES + payload);
+        let mut out = Vec::with_capacity(ENVELOPE_BYTES);
         match self {
-            Self::Publish(record) => {
-                out.push(Self::PUBLISH);
-                put_record(&mut out, record);
+            Self::Publish(record) => return Self::encode_publish(record, None),
+            Self::Numbered { link, number, record } => {
+                return Self::encode_publish(record, Some((*link, *number)));
             }
             Self::History { query, reply } => {
                 out.push(Self::HISTORY);
                 put_query(&mut out, query);
+                put_reply_to(&mut out, reply);
+            }
+            Self::Check { link, next, reply } => {
+                out.push(Self::CHECK);
+                put_varint(&mut out, *link);
+                put_varint(&mut out, *next);
                 put_reply_to(&mut out, reply);
             }
         }
@@ -117,6 +139,14 @@ impl CoreRequest {
                 let query = read_query(&mut reader)?;
                 Ok(Self::History { query, reply: read_reply_to(&mut reader)? })
             }
+            Self::NUMBERED => {
+                let (link, number) = (reader.varint("link")?, reader.varint("number")?);
+                Ok(Self::Numbered { link, number, record: read_record(&mut reader)? })
+            }
+            Self::CHECK => {
+                let (link, next) = (reader.varint("link")?, reader.varint("number")?);
+                Ok(Self::Check { link, next, reply: read_reply_to(&mut reader)? })
+            }
             tag => Err(DecodeError::UnknownKind { what: "core request", tag: tag.into() }),
         }
     }
@@ -126,6 +156,7 @@ impl CoreReply {
     const ERROR: u8 = 0;
     const PUBLISHED: u8 = 1;
     const HISTORY: u8 = 2;
+    const MISSING: u8 = 3;
 
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::with_capacity(64);
@@ -146,6 +177,12 @@ impl CoreReply {
                 put_varint(&mut out, self.correlation);
                 put_answer(&mut out, answer);
             }
+            Ok(CoreAnswer::Missing { link, number }) => {
+                out.push(Self::MISSING);
+                put_varint(&mut out, self.correlation);
+                put_varint(&mut out, *link);
+                put_varint(&mut out, *number);
+            }
         }
         out.into()
     }
@@ -161,6 +198,10 @@ impl CoreReply {
                 Ok(CoreAnswer::Published { position: read_position(&mut reader)?, duplicate })
             }
             Self::HISTORY => Ok(CoreAnswer::History(read_answer(&mut reader)?)),
+            Self::MISSING => {
+                let (link, number) = (reader.varint("link")?, reader.varint("number")?);
+                Ok(CoreAnswer::Missing { link, number })
+            }
             _ => return Err(DecodeError::UnknownKind { what: "core reply", tag: tag.into() }),
         };
         Ok(Self { correlation, result })
@@ -190,28 +231,59 @@ fn read_answer(reader: &mut Reader<'_>) -> Result<HistoryAnswer, DecodeError> {
     })
 }
 
-impl Control {
-    const DISCONNECT_USER: u8 = 1;
-    const REVOKE_TOKEN: u8 = 2;
+impl Notice {
+    /// First byte: the layout's version.
+    const V1: u8 = 1;
 
     pub fn encode(&self) -> Bytes {
-        let mut out = Vec::with_capacity(64);
-        match self {
-            Self::DisconnectUser { user } => {
-                out.push(Self::DISCONNECT_USER);
-                put_str(&mut out, user.as_str());
-            }
-            Self::RevokeToken { token_id, until } => {
-                out.push(Self::REVOKE_TOKEN);
-                put_str(&mut out, token_id);
-                put_varint(&mut out, *until);
-            }
-        }
+        let mut out = Vec::with_capacity(80);
+        out.push(Self::V1);
+        put_bytes(&mut out, &self.id.to_be_bytes());
+        put_varint(&mut out, self.age_ms);
+        self.control.put(&mut out);
         out.into()
     }
 
     pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
         let mut reader = Reader::sharing(&bytes);
+        reader.version("notice version", Self::V1)?;
+        let id = reader.owned_bytes("notice id")?;
+        let id: [u8; 16] =
+            id[..].try_into().map_err(|_| DecodeError::Malformed("a notice id has 16 bytes".into()))?;
+        let age_ms = reader.varint("notice age")?;
+        Ok(Self { id: u128::from_be_bytes(id), age_ms, control: Control::read(&mut reader)? })
+    }
+}
+
+impl Control {
+    const DISCONNECT_USER: u8 = 1;
+    const REVOKE_TOKEN: u8 = 2;
+    const SUBSCRIBE: u8 = 3;
+    const UNSUBSCRIBE: u8 = 4;
+
+    fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::DisconnectUser { user } => {
+                out.push(Self::DISCONNECT_USER);
+                put_str(out, user.as_str());
+            }
+            Self::RevokeToken { token_id, until } => {
+                out.push(Self::REVOKE_TOKEN);
+                put_str(out, token_id);
+                put_varint(out, *until);
+            }
+            Self::Subscribe { user, channel } | Self::Unsubscribe { user, channel } => {
+                out.push(match self {
+                    Self::Subscribe { .. } => Self::SUBSCRIBE,
+                    _ => Self::UNSUBSCRIBE,
+                });
+                put_str(out, user.as_str());
+                put_str(out, channel.as_str());
+            }
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, DecodeError> {
         match reader.byte("control message")? {
             Self::DISCONNECT_USER => {
                 Ok(Self::DisconnectUser { user: UserId::parse(reader.str("user id")?)? })
@@ -220,7 +292,103 @@ impl Control {
                 let token_id = reader.str("token id")?.to_owned();
                 Ok(Self::RevokeToken { token_id, until: reader.varint("until")? })
             }
+            tag @ (Self::SUBSCRIBE | Self::UNSUBSCRIBE) => {
+                let user = UserId::parse(reader.str("user id")?)?;
+                let channel = ChannelName::parse(reader.str("channel")?)?;
+                Ok(match tag {
+                    Self::SUBSCRIBE => Self::Subscribe { user, channel },
+                    _ => Self::Unsubscribe { user, channel },
+                })
+            }
             tag => Err(DecodeError::UnknownKind { what: "control message", tag: tag.into() }),
         }
+    }
+}
+
+impl CellNews {
+    const STALLED: u8 = 1;
+    const SERVING: u8 = 2;
+
+    pub fn encode(&self) -> Bytes {
+        let (tag, partition) = match self {
+            Self::Stalled { partition } => (Self::STALLED, *partition),
+            Self::Serving { partition } => (Self::SERVING, *partition),
+        };
+        let mut out = vec![tag];
+        put_varint(&mut out, partition.into());
+        out.into()
+    }
+
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader::sharing(&bytes);
+        let tag = reader.byte("cell news")?;
+        let number = reader.varint("partition")?;
+        let partition =
+            u32::try_from(number).map_err(|_| DecodeError::Malformed(format!("{number} is no partition")))?;
+        match tag {
+            Self::STALLED => Ok(Self::Stalled { partition }),
+            Self::SERVING => Ok(Self::Serving { partition }),
+            _ => Err(DecodeError::UnknownKind { what: "cell news", tag: tag.into() }),
+        }
+    }
+}
+
+impl NodeBeat {
+    /// First byte: the layout's version.
+    const V1: u8 = 1;
+
+    pub fn encode(&self) -> Bytes {
+        let Self { node, url, sequence, connections, capacity, draining } = self;
+        let mut out = Vec::with_capacity(ENVELOPE_BYTES);
+        out.push(Self::V1);
+        put_flags(&mut out, [*draining]);
+        put_str(&mut out, node.as_str());
+        put_str(&mut out, url);
+        put_varint(&mut out, *sequence);
+        put_varint(&mut out, u64::from(*connections));
+        put_varint(&mut out, u64::from(*capacity));
+        out.into()
+    }
+
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader::sharing(&bytes);
+        reader.version("beat version", Self::V1)?;
+        let flags = reader.flags("beat flags")?;
+        Ok(Self {
+            node: NodeId::parse(reader.str("node id")?)?,
+            url: reader.str("url")?.into(),
+            sequence: reader.varint("sequence")?,
+            connections: reader.varint32("connections")?,
+            capacity: reader.varint32("capacity")?,
+            draining: flags.has(0),
+        })
+    }
+}
+
+impl CoreBeat {
+    /// First byte: the layout's version.
+    const V1: u8 = 1;
+
+    pub fn encode(&self) -> Bytes {
+        let phase = match self.phase {
+            CorePhase::Serving => 0,
+            CorePhase::Leaving => 1,
+            CorePhase::Gone => 2,
+        };
+        let mut out = vec![Self::V1, phase];
+        put_str(&mut out, self.core.as_str());
+        out.into()
+    }
+
+    pub fn decode(bytes: Bytes) -> Result<Self, DecodeError> {
+        let mut reader = Reader::sharing(&bytes);
+        reader.version("beat version", Self::V1)?;
+        let phase = match reader.byte("phase")? {
+            0 => CorePhase::Serving,
+            1 => CorePhase::Leaving,
+            2 => CorePhase::Gone,
+            tag => return Err(DecodeError::UnknownKind { what: "phase", tag: tag.into() }),
+        };
+        Ok(Self { core: NodeId::parse(reader.str("node id")?)?, phase })
     }
 }

@@ -63,6 +63,7 @@ const LEAVE: u8 = 2;
 const ALL: u8 = 3;
 const BEAT: u8 = 4;
 const ASK: u8 = 5;
+const PART: u8 = 6;
 
 fn put_delta(out: &mut Vec<u8>, delta: &PresenceDelta) {
     put_str(out, delta.node.as_str());
@@ -80,6 +81,12 @@ fn put_delta(out: &mut Vec<u8>, delta: &PresenceDelta) {
             out.push(ALL);
             put_members(out, members);
         }
+        PresenceChange::Part { part, parts, members } => {
+            out.push(PART);
+            put_varint(out, u64::from(*part));
+            put_varint(out, u64::from(*parts));
+            put_members(out, members);
+        }
         PresenceChange::Beat => out.push(BEAT),
         PresenceChange::Ask => out.push(ASK),
     }
@@ -92,6 +99,17 @@ fn read_delta(reader: &mut Reader<'_>) -> Result<PresenceDelta, DecodeError> {
         JOIN => PresenceChange::Join(read_member(reader)?),
         LEAVE => PresenceChange::Leave(read_member(reader)?),
         ALL => PresenceChange::All(read_members(reader)?),
+        PART => {
+            let (part, parts) = (reader.varint("part")?, reader.varint("parts")?);
+            let number = |number: u64| {
+                u32::try_from(number).map_err(|_| DecodeError::Malformed("too many parts".into()))
+            };
+            PresenceChange::Part {
+                part: number(part)?,
+                parts: number(parts)?,
+                members: read_members(reader)?,
+            }
+        }
         BEAT => PresenceChange::Beat,
         ASK => PresenceChange::Ask,
         tag => return Err(DecodeError::UnknownKind { what: "presence change", tag: tag.into() }),

@@ -4,9 +4,13 @@
 //! unknown trailing bytes of a message, so that two versions can run side by side.
 
 mod codec;
+mod events;
 mod live;
 
 use std::sync::Arc;
+use std::time::Duration;
+
+pub use events::{Envelope, EventTopic, RelayEvent, RelayEvents};
 
 use crate::message::{GapReason, HistoryQuery, Member};
 use crate::position::{Epoch, Offset, Position};
@@ -34,7 +38,7 @@ pub struct ReplyTo {
     pub correlation: u64,
 }
 
-/// On `sw.live.*`.
+/// On `sw.live.*.*`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Live {
     /// Sequenced (offset > 0, epoch given) or ephemeral (offset 0).
@@ -69,17 +73,80 @@ pub enum PresenceChange {
     Leave(Member),
     /// Everything this node holds; also the lease's renewal and the answer to `Ask`.
     All(Vec<Member>),
+    /// A part of the same, where it is too much for one message: `part` of 0 … `parts` − 1, in this order, with one version.
+    Part {
+        part: u32,
+        parts: u32,
+        members: Vec<Member>,
+    },
     /// Nothing changed: renews the lease.
     Beat,
     /// Please send `All` (a new subscriber's node, or one that missed something).
     Ask,
 }
 
-/// On `sw.ingest.*`, `sw.history.*`: a request with its reply address.
+/// On `sw.ingest.*`, `sw.ingest.*.*`, `sw.history.*`: a request with its reply address.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CoreRequest {
     Publish(LogRecord),
-    History { query: HistoryQuery, reply: ReplyTo },
+    History {
+        query: HistoryQuery,
+        reply: ReplyTo,
+    },
+    /// A publish at its place on a link, which is the stream of one requester's publishes to one core. It counts 1, 2, 3 …; a
+    /// requester's next link has a higher number and ends the one before.
+    Numbered {
+        link: u64,
+        number: u64,
+        record: LogRecord,
+    },
+    /// Everything below `next` was sent on the link: is something missing?
+    Check {
+        link: u64,
+        next: u64,
+        reply: ReplyTo,
+    },
+}
+
+/// On `sw.cores.*`, from a core to the edges: I take publishes on a subject of my own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoreBeat {
+    pub core: NodeId,
+    pub phase: CorePhase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CorePhase {
+    Serving,
+    /// It still takes what is on its way, and wants nothing new.
+    Leaving,
+    /// Whatever has reached it is in the log, or was refused; it takes nothing more.
+    Gone,
+}
+
+/// On `sw.cell.*`, from core to core.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CellNews {
+    /// The partition's owner cannot sequence more until the store takes what waits for it: refuse publishes to it. Repeated
+    /// while it is so; cores forget it when it is not.
+    Stalled { partition: u32 },
+    /// The partition has an owner again that answers history reads: reads that found none may be passed on once more.
+    Serving { partition: u32 },
+}
+
+/// On `sw.node.*`, from edge to edge of a region: I am here, and so much is on me.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeBeat {
+    pub node: NodeId,
+    /// Base URL at which clients reach this very node.
+    pub url: Arc<str>,
+    /// Counts this node's beats: 1, 2, 3 … An older one than is known says nothing.
+    pub sequence: u64,
+    /// Open connections, and how many there may be.
+    pub connections: u32,
+    pub capacity: u32,
+    /// It takes nobody in any more.
+    pub draining: bool,
 }
 
 /// On `sw.reply.*`.
@@ -91,8 +158,17 @@ pub struct CoreReply {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum CoreAnswer {
-    Published { position: Position, duplicate: bool },
+    Published {
+        position: Position,
+        duplicate: bool,
+    },
     History(HistoryAnswer),
+    /// To a requester as a whole (correlation 0): the link's publish of this number has not arrived, and neither it nor any
+    /// later one of this link was taken or will be.
+    Missing {
+        link: u64,
+        number: u64,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -107,11 +183,43 @@ pub struct HistoryAnswer {
     pub gap: Option<GapReason>,
 }
 
-/// On `sw.control`.
+/// On `sw.control`, and in the feed of the same name in the shared state: it may come several times.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Notice {
+    /// Random; a notice that is known by it has been acted upon.
+    pub id: u128,
+    /// Milliseconds since it was made, when this copy was sent.
+    pub age_ms: u64,
+    pub control: Control,
+}
+
+impl Notice {
+    /// One that is made now.
+    pub fn new(id: u128, control: Control) -> Self {
+        Self { id, age_ms: 0, control }
+    }
+
+    /// A copy that is sent so much later.
+    #[must_use]
+    pub fn aged(&self, by: Duration) -> Self {
+        let by = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
+        Self { age_ms: self.age_ms.saturating_add(by), ..self.clone() }
+    }
+
+    pub fn age(&self) -> Duration {
+        Duration::from_millis(self.age_ms)
+    }
+}
+
+/// What a [`Notice`] says.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Control {
     /// Close every connection of the user.
     DisconnectUser { user: UserId },
     /// Refuse and close connections with this token id (`jti`) until the given time (seconds since the Unix epoch).
     RevokeToken { token_id: String, until: u64 },
+    /// Put every connection of the user into the channel, whatever its token says, for as long as it lasts.
+    Subscribe { user: UserId, channel: ChannelName },
+    /// Take every connection of the user out of the channel.
+    Unsubscribe { user: UserId, channel: ChannelName },
 }

@@ -9,7 +9,7 @@ use crate::decode::{DecodeError, DecodeFailure};
 use crate::limits::{CLIENT_NAME_BYTES, HISTORY_PAGE_DEFAULT, HISTORY_PAGE_MAX, TOKEN_BYTES};
 use crate::message::{ClientMessage, Connect, HistoryQuery, Publish, Request, Subscribe};
 use crate::position::{Epoch, Position};
-use crate::{ChannelName, MessageId};
+use crate::{ChannelName, MessageId, PlacementKey};
 
 /// Reads one message. A failure carries the request's id wherever it can still be made out.
 pub fn decode_client(message: &[u8]) -> Result<ClientMessage, DecodeFailure> {
@@ -49,6 +49,9 @@ struct ConnectFields<'a> {
     token: Option<Text<'a>>,
     #[serde(borrow)]
     name: Option<Text<'a>>,
+    #[serde(borrow)]
+    key: Option<Text<'a>>,
+    placed: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -132,7 +135,12 @@ impl ConnectFields<'_> {
             name.truncate(name.floor_char_boundary(CLIENT_NAME_BYTES));
             name
         });
-        Ok(Request::Connect(Connect { token: self.token.map(token).transpose()?, name }))
+        Ok(Request::Connect(Connect {
+            token: self.token.map(token).transpose()?,
+            name,
+            key: self.key.map(|key| PlacementKey::parse(&key)).transpose()?,
+            placed: self.placed.unwrap_or(false),
+        }))
     }
 }
 
@@ -204,8 +212,14 @@ mod tests {
 
     #[test]
     fn the_documented_examples_read() {
-        let message = read(r#"{"id":1,"connect":{"token":"t","name":"page"}}"#).unwrap();
-        let connect = Connect { token: Some("t".into()), name: Some("page".into()) };
+        let message =
+            read(r#"{"id":1,"connect":{"token":"t","name":"page","key":"room 7","placed":true}}"#).unwrap();
+        let connect = Connect {
+            token: Some("t".into()),
+            name: Some("page".into()),
+            key: Some(PlacementKey::parse("room 7").unwrap()),
+            placed: true,
+        };
         assert_eq!(message, ClientMessage { id: 1, request: Request::Connect(connect) });
 
         let text = r#"{"id":2,"subscribe":{"channel":"chat:1","recover":{"epoch":"e","offset":12}}}"#;

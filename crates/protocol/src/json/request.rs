@@ -22,6 +22,12 @@ fn put_request(object: &mut Object<'_>, message: &ClientMessage) {
             if let Some(name) = &connect.name {
                 object.text("name", name);
             }
+            if let Some(key) = &connect.key {
+                object.text("key", key.as_str());
+            }
+            if connect.placed {
+                object.boolean("placed", true);
+            }
         }),
         Request::Subscribe(subscribe) => object.object("subscribe", |object| {
             object.plain("channel", subscribe.channel.as_str());

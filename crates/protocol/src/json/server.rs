@@ -2,13 +2,14 @@
 //! publications a second it is still the busiest code here: nothing is allocated but the output's growth.
 
 use super::write::Object;
+use crate::channel::ChannelName;
 use crate::error::WireError;
 use crate::message::{Connected, GapReason, Member, Push, Recovery, Reply, ServerMessage, Subscribed};
-use crate::position::Position;
+use crate::position::{Epoch, Position};
 use crate::publication::Publication;
 
 /// Room for everything but the payload of a usual push.
-const ENVELOPE_BYTES: usize = 192;
+pub(super) const ENVELOPE_BYTES: usize = 192;
 
 /// Appends one message, without a newline after it.
 pub fn encode_server(message: &ServerMessage, out: &mut Vec<u8>) {
@@ -30,11 +31,7 @@ pub fn encode_server(message: &ServerMessage, out: &mut Vec<u8>) {
 fn put_push(object: &mut Object<'_>, push: &Push) {
     match push {
         Push::Publication { channel, epoch, publication } => object.object("pub", |object| {
-            object.plain("channel", channel.as_str());
-            put_publication(object, publication);
-            if let Some(epoch) = epoch {
-                object.plain("epoch", epoch.as_str());
-            }
+            put_channel_publication(object, channel, epoch.as_ref(), publication);
         }),
         Push::Gap { channel, epoch, from, to, reason } => object.object("gap", |object| {
             object.plain("channel", channel.as_str());
@@ -49,6 +46,9 @@ fn put_push(object: &mut Object<'_>, push: &Push) {
             object.plain("channel", channel.as_str());
             put_member(object, member);
         }),
+        Push::Subscribed(subscribed) => {
+            object.object("subscribed", |object| put_subscribed(object, subscribed));
+        }
         Push::Unsubscribed { channel, error } => object.object("unsubscribed", |object| {
             object.plain("channel", channel.as_str());
             put_error(object, error);
@@ -148,6 +148,20 @@ fn put_subscribed(object: &mut Object<'_>, subscribed: &Subscribed) {
 }
 
 #[inline]
+pub(super) fn put_channel_publication(
+    object: &mut Object<'_>,
+    channel: &ChannelName,
+    epoch: Option<&Epoch>,
+    publication: &Publication,
+) {
+    object.plain("channel", channel.as_str());
+    put_publication(object, publication);
+    if let Some(epoch) = epoch {
+        object.plain("epoch", epoch.as_str());
+    }
+}
+
+#[inline]
 fn put_publication(object: &mut Object<'_>, publication: &Publication) {
     if publication.offset != 0 {
         object.number("offset", publication.offset);
@@ -164,7 +178,7 @@ fn put_publication(object: &mut Object<'_>, publication: &Publication) {
     }
 }
 
-fn put_position(object: &mut Object<'_>, position: Option<&Position>) {
+pub(super) fn put_position(object: &mut Object<'_>, position: Option<&Position>) {
     if let Some(position) = position {
         object.plain("epoch", position.epoch.as_str());
         object.number("offset", position.offset);

@@ -37,6 +37,14 @@ impl<'a> Reader<'a> {
         Ok(byte)
     }
 
+    /// The first byte of a layout; errors: it is another version's.
+    pub(crate) fn version(&mut self, what: &'static str, known: u8) -> Result<(), DecodeError> {
+        match self.byte(what)? {
+            version if version == known => Ok(()),
+            version => Err(DecodeError::UnknownKind { what, tag: version.into() }),
+        }
+    }
+
     pub(crate) fn varint(&mut self, what: &'static str) -> Result<u64, DecodeError> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {

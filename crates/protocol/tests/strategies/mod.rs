@@ -8,8 +8,8 @@ use proptest::prelude::*;
 use skywave_protocol::close::CloseCode;
 use skywave_protocol::error::{ErrorCode, WireError};
 use skywave_protocol::inner::{
-    Control, CoreAnswer, CoreReply, CoreRequest, HistoryAnswer, Live, LogRecord, PresenceChange,
-    PresenceDelta, ReplyTo,
+    CellNews, Control, CoreAnswer, CoreBeat, CorePhase, CoreReply, CoreRequest, HistoryAnswer, Live,
+    LogRecord, NodeBeat, Notice, PresenceChange, PresenceDelta, ReplyTo,
 };
 use skywave_protocol::limits::HISTORY_PAGE_MAX;
 use skywave_protocol::message::{
@@ -18,7 +18,7 @@ use skywave_protocol::message::{
 };
 use skywave_protocol::position::{Epoch, Position};
 use skywave_protocol::publication::{Payload, Publication};
-use skywave_protocol::{ChannelName, ClientId, MessageId, NodeId, Subject, UserId};
+use skywave_protocol::{ChannelName, ClientId, MessageId, NodeId, PlacementKey, Subject, UserId};
 
 fn channel() -> impl Strategy<Value = ChannelName> + Clone {
     "[A-Za-z0-9_.@/=+,~#-][A-Za-z0-9_.:@/=+,~#-]{0,30}".prop_map(|name| ChannelName::parse(&name).unwrap())
@@ -111,8 +111,11 @@ fn history_query() -> impl Strategy<Value = HistoryQuery> {
 
 fn request() -> impl Strategy<Value = Request> {
     prop_oneof![
-        (any::<Option<String>>(), option::of("[a-z é]{0,20}"))
-            .prop_map(|(token, name)| Request::Connect(Connect { token, name })),
+        (any::<Option<String>>(), option::of("[a-z é]{0,20}"), option::of("[a-z :é]{1,20}"), any::<bool>())
+            .prop_map(|(token, name, key, placed)| {
+                let key = key.map(|key| PlacementKey::parse(&key).unwrap());
+                Request::Connect(Connect { token, name, key, placed })
+            }),
         (channel(), option::of(position()), any::<bool>()).prop_map(|(channel, recover, presence)| {
             Request::Subscribe(Subscribe { channel, recover, presence })
         }),
@@ -186,6 +189,11 @@ fn push() -> impl Strategy<Value = Push> {
             .prop_map(|(channel, epoch, (from, to), reason)| Push::Gap { channel, epoch, from, to, reason }),
         (channel(), member()).prop_map(|(channel, member)| Push::Join { channel, member }),
         (channel(), member()).prop_map(|(channel, member)| Push::Leave { channel, member }),
+        (channel(), option::of(position())).prop_map(|(channel, position)| Push::Subscribed(Subscribed {
+            channel,
+            position,
+            recovery: None
+        })),
         (channel(), error()).prop_map(|(channel, error)| Push::Unsubscribed { channel, error }),
         any::<(Option<String>, u32)>().prop_map(|(target, within_ms)| Push::Move { target, within_ms }),
         any::<u32>().prop_map(|seconds| Push::Expiring { seconds }),
@@ -229,6 +237,8 @@ pub(crate) fn live() -> impl Strategy<Value = Live> {
         member().prop_map(PresenceChange::Join),
         member().prop_map(PresenceChange::Leave),
         vec(member(), 0..4).prop_map(PresenceChange::All),
+        (any::<u32>(), any::<u32>(), vec(member(), 0..4))
+            .prop_map(|(part, parts, members)| PresenceChange::Part { part, parts, members }),
         Just(PresenceChange::Beat),
         Just(PresenceChange::Ask),
     ];
@@ -246,6 +256,16 @@ pub(crate) fn core_request() -> impl Strategy<Value = CoreRequest> {
     prop_oneof![
         log_record().prop_map(CoreRequest::Publish),
         (history_query(), reply_to()).prop_map(|(query, reply)| CoreRequest::History { query, reply }),
+        (any::<u64>(), any::<u64>(), log_record()).prop_map(|(link, number, record)| CoreRequest::Numbered {
+            link,
+            number,
+            record
+        }),
+        (any::<u64>(), any::<u64>(), reply_to()).prop_map(|(link, next, reply)| CoreRequest::Check {
+            link,
+            next,
+            reply
+        }),
     ]
 }
 
@@ -262,14 +282,47 @@ pub(crate) fn core_reply() -> impl Strategy<Value = CoreReply> {
         (position(), any::<bool>())
             .prop_map(|(position, duplicate)| Ok(CoreAnswer::Published { position, duplicate })),
         history.prop_map(|answer| Ok(CoreAnswer::History(answer))),
+        any::<(u64, u64)>().prop_map(|(link, number)| Ok(CoreAnswer::Missing { link, number })),
         error().prop_map(Err),
     ];
     (any::<u64>(), result).prop_map(|(correlation, result)| CoreReply { correlation, result })
 }
 
-pub(crate) fn control() -> impl Strategy<Value = Control> {
+pub(crate) fn notice() -> impl Strategy<Value = Notice> {
+    (any::<u128>(), any::<u64>(), control()).prop_map(|(id, age_ms, control)| Notice { id, age_ms, control })
+}
+
+fn control() -> impl Strategy<Value = Control> {
     prop_oneof![
         user().prop_map(|user| Control::DisconnectUser { user }),
         any::<(String, u64)>().prop_map(|(token_id, until)| Control::RevokeToken { token_id, until }),
+        (user(), channel()).prop_map(|(user, channel)| Control::Subscribe { user, channel }),
+        (user(), channel()).prop_map(|(user, channel)| Control::Unsubscribe { user, channel }),
     ]
+}
+
+pub(crate) fn node_beat() -> impl Strategy<Value = NodeBeat> {
+    let numbers = (any::<u64>(), any::<u32>(), any::<u32>());
+    (node(), "[a-z:/.]{0,30}", numbers, any::<bool>()).prop_map(
+        |(node, url, (sequence, connections, capacity), draining)| NodeBeat {
+            node,
+            url: url.into(),
+            sequence,
+            connections,
+            capacity,
+            draining,
+        },
+    )
+}
+
+pub(crate) fn cell_news() -> impl Strategy<Value = CellNews> {
+    prop_oneof![
+        any::<u32>().prop_map(|partition| CellNews::Stalled { partition }),
+        any::<u32>().prop_map(|partition| CellNews::Serving { partition }),
+    ]
+}
+
+pub(crate) fn core_beat() -> impl Strategy<Value = CoreBeat> {
+    let phase = prop_oneof![Just(CorePhase::Serving), Just(CorePhase::Leaving), Just(CorePhase::Gone)];
+    (node(), phase).prop_map(|(core, phase)| CoreBeat { core, phase })
 }

@@ -13,6 +13,10 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use super::escape::{Escaped, is_harmful};
 
+/// Before the operator's filter, which may say otherwise. The NATS library has a line for every dropped message and every
+/// attempt to connect; the adapter says what of it matters.
+const QUIET: &str = "async_nats=off";
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -70,7 +74,8 @@ impl LogSettings {
 }
 
 fn parse(origin: &'static str, text: &str) -> Result<EnvFilter, LogError> {
-    EnvFilter::try_new(text).map_err(|error| LogError::Filter { origin, problem: error.to_string() })
+    EnvFilter::try_new(format!("{QUIET},{text}"))
+        .map_err(|error| LogError::Filter { origin, problem: error.to_string() })
 }
 
 fn text<W>(filter: EnvFilter, colour: bool, out: W) -> impl SubscriberInitExt
@@ -191,6 +196,25 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["display"], HOSTILE);
         assert_eq!(value["level"], "INFO");
+    }
+
+    #[test]
+    fn a_talkative_library_is_heard_only_when_it_is_asked_for() {
+        for (filter, heard) in [("info", false), ("info,async_nats=info", true), ("debug", false)] {
+            let kept = Kept::default();
+            let writer = kept.clone();
+            let logger = text(parse("log.level", filter).unwrap(), false, move || writer.clone());
+            tracing::dispatcher::with_default(&logger.into(), || {
+                tracing::info!(target: "async_nats::connector", "theirs");
+                tracing::info!("ours");
+            });
+            let lines = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+            assert_eq!(
+                (lines.contains("theirs"), lines.contains("ours")),
+                (heard, true),
+                "{filter}: {lines}"
+            );
+        }
     }
 
     #[test]

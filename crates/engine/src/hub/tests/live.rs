@@ -124,6 +124,21 @@ fn a_read_that_fails_is_repeated_and_then_given_up() {
 }
 
 #[test]
+fn a_page_that_live_publications_have_overtaken_has_not_failed() {
+    let mut world = World::live_at(5);
+    world.page = 2;
+    world.publish(9);
+    let (id, query) = world.read();
+    let page = world.history(&query);
+    world.publish(6);
+    world.publish(7);
+    world.hub.handle_history(world.now, id, Ok(page));
+    // The next read does not wait, as it would after a failure.
+    world.answer();
+    assert_eq!(world.take(), (6..=9).map(Out::Deliver).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_read_without_an_answer_fails_by_itself_and_a_late_answer_is_ignored() {
     let mut world = World::live_at(5);
     world.publish(7);

@@ -4,7 +4,7 @@ use skywave_protocol::message::{GapReason, Recovery};
 use skywave_protocol::{Epoch, Position};
 
 use super::super::HubConfig;
-use super::support::{Out, World, joined, position, recovered};
+use super::support::{Out, World, behind, joined, position, recovered};
 
 fn gap(who: u64, at: u64, (from, to, reason): (u64, u64, GapReason), missed: Vec<u64>) -> Out {
     Out::Joined { who, at: Some(at), recovery: Some(Recovery::Gap { from, to, reason }), missed }
@@ -65,17 +65,17 @@ fn the_margin_serves_those_a_little_further_behind() {
 }
 
 #[test]
-fn different_positions_share_pages() {
-    let mut world = World::new();
-    (world.head, world.page) = (50, 10);
-    for (who, offset) in [(1, 40), (2, 20), (3, 49)] {
+fn the_many_who_missed_little_are_served_by_the_first_page_whoever_else_comes() {
+    let mut world = World::with(HubConfig { page: 40, recovery_margin: 0, ..HubConfig::default() });
+    world.head = 500;
+    for (who, offset) in [(1, 480), (2, 20), (3, 499)] {
         world.join(who, Some(position(offset)));
     }
     world.interest();
     world.answer();
     let outs = world.take();
-    assert_eq!(outs[1..], [recovered(1, 50, 41..=50), recovered(2, 50, 21..=50), recovered(3, 50, 50..=50)]);
-    assert_eq!(world.read_count, 3);
+    assert_eq!(outs[1..], [recovered(1, 500, 481..=500), behind(2, 500), recovered(3, 500, 500..=500)]);
+    assert_eq!(world.read_count, 1, "and it says that what the other one missed is kept");
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn publications_that_arrive_during_a_recovery_are_in_it_once() {
     let mut world = World::live_at(50);
     world.join(2, Some(position(45)));
     let (id, query) = world.read();
-    assert_eq!((query.after, query.before), (45, 51));
+    assert_eq!((query.after, query.before), (45, 0));
     let answer = world.history(&query);
     world.publish(51);
     world.publish(52);
@@ -145,39 +145,6 @@ fn when_nothing_is_kept_everything_missed_is_a_gap() {
     world.interest();
     world.answer();
     assert_eq!(world.take()[1..], [gap(1, 50, (21, 50, GapReason::Retention), vec![])]);
-}
-
-#[test]
-fn one_recovery_replays_no_more_than_its_limit() {
-    let config = HubConfig { recovery_max: 10, recovery_margin: 0, ..HubConfig::default() };
-    for known in [false, true] {
-        let mut world = World::with(config.clone());
-        world.head = 50;
-        if known {
-            world.join(1, None);
-            world.interest();
-            world.answer();
-            world.take();
-        }
-        world.join(2, Some(position(20)));
-        world.interest();
-        world.answer();
-        let expected = gap(2, 50, (21, 40, GapReason::Retention), (41..=50).collect());
-        assert_eq!(world.take().last(), Some(&expected), "head known: {known}");
-    }
-}
-
-#[test]
-fn one_recovery_replays_no_more_bytes_than_its_limit() {
-    // Seven bytes each: three fit.
-    let config = HubConfig { recovery_bytes: 21, recovery_margin: 0, ..HubConfig::default() };
-    let mut world = World::with(config);
-    world.head = 50;
-    world.join(1, Some(position(30)));
-    world.interest();
-    world.answer();
-    let expected = gap(1, 50, (31, 47, GapReason::Retention), vec![48, 49, 50]);
-    assert_eq!(world.take()[1..], [expected]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A hub with a model log behind it: what it asks for is answered when the test says so.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use skywave_protocol::inner::{HistoryAnswer, Live};
 use skywave_protocol::message::{GapReason, HistoryQuery, Recovery};
 use skywave_protocol::{ChannelName, Epoch, ErrorCode, Offset, Payload, Position, Publication, WireError};
 
-use super::super::{FetchId, Hub, HubConfig, HubOutput, Join, Subscriber};
+use super::super::{CatchUp, FetchId, Hub, HubConfig, HubOutput, Join, Subscriber};
 use crate::time::Millis;
 
 pub(super) fn channel() -> ChannelName {
@@ -36,7 +37,24 @@ pub(super) fn subscriber(connection: u64) -> Subscriber {
 pub(super) enum Out {
     Add,
     Drop,
-    Joined { who: u64, at: Option<Offset>, recovery: Option<Recovery>, missed: Vec<Offset> },
+    Joined {
+        who: u64,
+        at: Option<Offset>,
+        recovery: Option<Recovery>,
+        missed: Vec<Offset>,
+    },
+    /// A member now, with the head at `at`, and catching up.
+    Behind {
+        who: u64,
+        at: Offset,
+        recovery: Option<Recovery>,
+    },
+    CatchUp {
+        who: u64,
+        gap: Option<(Offset, Offset, GapReason)>,
+        missed: Vec<Offset>,
+        live: bool,
+    },
     Failed(u64),
     Deliver(Offset),
     Gap(Offset, Offset, GapReason),
@@ -50,6 +68,20 @@ pub(super) fn recovered(who: u64, at: Offset, missed: std::ops::RangeInclusive<O
     Out::Joined { who, at: Some(at), recovery: Some(Recovery::Exact), missed: missed.collect() }
 }
 
+pub(super) fn behind(who: u64, at: Offset) -> Out {
+    Out::Behind { who, at, recovery: Some(Recovery::Exact) }
+}
+
+/// A page, and the member is still behind.
+pub(super) fn page(who: u64, missed: std::ops::RangeInclusive<Offset>) -> Out {
+    Out::CatchUp { who, gap: None, missed: missed.collect(), live: false }
+}
+
+/// The rest, and the member is live.
+pub(super) fn caught_up(who: u64, missed: std::ops::RangeInclusive<Offset>) -> Out {
+    Out::CatchUp { who, gap: None, missed: missed.collect(), live: true }
+}
+
 pub(super) struct World {
     pub(super) hub: Hub,
     pub(super) now: Millis,
@@ -57,6 +89,8 @@ pub(super) struct World {
     /// Newest offset of the model log, and the oldest it still serves.
     pub(super) head: Offset,
     pub(super) first: Offset,
+    /// What the store has lost.
+    pub(super) lost: BTreeSet<Offset>,
     /// Most publications in one answer, whatever was asked for.
     pub(super) page: usize,
     pub(super) reads: Vec<(FetchId, HistoryQuery)>,
@@ -76,6 +110,7 @@ impl World {
             epoch: epoch("e1"),
             head: 0,
             first: 1,
+            lost: BTreeSet::new(),
             page: usize::MAX,
             reads: Vec::new(),
             read_count: 0,
@@ -101,6 +136,11 @@ impl World {
 
     pub(super) fn leave(&mut self, who: u64) {
         self.hub.leave(self.now, subscriber(who), &channel());
+    }
+
+    /// The member's connection has room for a page.
+    pub(super) fn more(&mut self, who: u64) {
+        self.hub.more(self.now, subscriber(who), &channel());
     }
 
     pub(super) fn interest(&mut self) {
@@ -134,9 +174,25 @@ impl World {
                 HubOutput::DropInterest(_) => Out::Drop,
                 HubOutput::Fetch { id, query } => {
                     self.read_count += 1;
-                    self.reads.push((id, query));
-                    assert!(self.reads.len() <= 1, "one read at a time");
+                    // One that was there has timed out, and is not answered any more.
+                    self.reads = vec![(id, query)];
+                    assert!(self.hub.fetches() <= 1, "one read at a time");
                     continue;
+                }
+                HubOutput::Joined { subscriber, position, recovery, missed, behind: true, .. } => {
+                    assert!(missed.is_empty(), "who is behind gets it page by page");
+                    let at = position.expect("only a durable channel has a past").offset;
+                    Out::Behind { who: subscriber.connection, at, recovery }
+                }
+                HubOutput::CatchUp(step) => {
+                    let CatchUp { subscriber, gap, page, recent, live, .. } = *step;
+                    let page = page.iter().flat_map(|part| &part.page[part.from..part.to]);
+                    Out::CatchUp {
+                        who: subscriber.connection,
+                        gap: gap.map(|gap| (gap.from, gap.to, gap.reason)),
+                        missed: page.chain(&recent).map(|publication| publication.offset).collect(),
+                        live,
+                    }
                 }
                 HubOutput::Joined { subscriber, position, recovery, missed, .. } => Out::Joined {
                     who: subscriber.connection,
@@ -172,7 +228,10 @@ impl World {
     }
 
     pub(super) fn history(&self, query: &HistoryQuery) -> HistoryAnswer {
-        let wanted = |offset: &Offset| *offset > query.after && (query.before == 0 || *offset < query.before);
+        let wanted = |offset: &Offset| {
+            let inside = *offset > query.after && (query.before == 0 || *offset < query.before);
+            inside && !self.lost.contains(offset)
+        };
         let limit = (query.limit as usize).min(self.page);
         let offsets = self.first..=self.head;
         let offsets: Vec<Offset> = match query.reverse {
@@ -192,6 +251,15 @@ impl World {
         let (id, _) = self.read();
         let error = WireError::new(ErrorCode::StoreUnavailable, "down");
         self.hub.handle_history(self.now, id, Err(error));
+    }
+
+    /// Lets deadlines come until a read is under way again.
+    pub(super) fn wait_for_retry(&mut self) {
+        self.drain();
+        while self.reads.is_empty() {
+            self.wait();
+            self.drain();
+        }
     }
 
     /// Lets the hub's next deadline come.

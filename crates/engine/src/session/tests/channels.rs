@@ -2,7 +2,9 @@
 
 use skywave_protocol::{ErrorCode, WireError};
 
-use super::support::{Out, World, channel, user};
+use super::support::{Out, World, channel, config, user};
+use crate::capability::Capabilities;
+use crate::session::{Authorization, SessionConfig};
 
 fn leave(name: &str) -> Out {
     Out::Leave(name.into())
@@ -148,4 +150,66 @@ fn what_may_not_be_joined_is_refused() {
         anonymous.subscribe(2, name);
         assert_eq!(anonymous.take(), [Out::Error(2, ErrorCode::Forbidden)], "{name}");
     }
+}
+
+#[test]
+fn a_backend_puts_a_connection_into_a_channel_its_token_does_not_allow() {
+    let nothing: [(&str, [&str; 0]); 0] = [];
+    let restricted =
+        Authorization { capabilities: Capabilities::from_claims(nothing).unwrap(), ..user("ann") };
+    let mut world = World::open(restricted.clone());
+    world.subscribe(2, "chat:1");
+    assert_eq!(world.take(), [Out::Error(2, ErrorCode::Forbidden)]);
+    world.session.grant(channel("chat:1"));
+    assert_eq!(world.take(), [Out::Join("durable", None)]);
+    assert!(world.joined("chat:1"));
+    assert_eq!(world.take(), [Out::Put("chat:1".into())]);
+    world.session.grant(channel("chat:1"));
+    assert_eq!(world.take(), [], "it is there already");
+    world.refresh(3, restricted);
+    assert_eq!(
+        world.take(),
+        [Out::Authenticate(Some("fresh".into())), Out::Refreshed(3)],
+        "a refresh does not end it"
+    );
+    world.session.withdraw(&channel("chat:1"));
+    assert_eq!(world.take(), [leave("chat:1"), Out::Ended("chat:1".into())]);
+}
+
+#[test]
+fn a_grant_that_crosses_an_unsubscribe_leaves_nothing_behind() {
+    let mut world = World::open(user("ann"));
+    world.session.grant(channel("chat:1"));
+    world.unsubscribe(2, "chat:1");
+    assert_eq!(world.take(), [Out::Join("durable", None), Out::Unsubscribed(2)]);
+    assert!(!world.joined("chat:1"));
+    assert_eq!(world.take(), [leave("chat:1")]);
+    assert_eq!(world.session.subscriptions().count(), 0);
+}
+
+#[test]
+fn a_backend_takes_back_what_is_still_being_joined() {
+    let mut world = World::open(user("ann"));
+    world.session.grant(channel("chat:1"));
+    world.subscribe(2, "chat:2");
+    world.session.withdraw(&channel("chat:1"));
+    world.session.withdraw(&channel("chat:2"));
+    world.session.withdraw(&channel("chat:3"));
+    let joins = [Out::Join("durable", None), Out::Join("durable", None)];
+    assert_eq!(world.take(), [&joins[..], &[Out::Error(2, ErrorCode::Forbidden)]].concat());
+    assert!(!world.joined("chat:1") && !world.joined("chat:2"));
+    assert_eq!(world.take(), [leave("chat:1"), leave("chat:2")]);
+}
+
+#[test]
+fn a_connection_that_is_full_or_not_open_is_not_put_anywhere() {
+    let mut world = World::new();
+    world.session.grant(channel("chat:1"));
+    assert_eq!(world.take(), []);
+    let config = SessionConfig { subscriptions: 1, ..config() };
+    let mut world = World::open_with(config, user("ann"));
+    world.session.grant(channel("no:such"));
+    world.session.grant(channel("chat:1"));
+    world.session.grant(channel("chat:2"));
+    assert_eq!(world.take(), [Out::Join("durable", None)]);
 }

@@ -52,6 +52,14 @@ fn requests_sent_along_with_connect_are_done_after_it() {
 }
 
 #[test]
+fn where_a_client_belongs_is_said_before_its_token_is_checked() {
+    let mut world = World::new();
+    let key = Some(skywave_protocol::PlacementKey::parse("room 7").unwrap());
+    world.request(1, Request::Connect(Connect { key, placed: true, ..Connect::default() }));
+    assert_eq!(world.take(), [Out::Place(Some("room 7".into()), true), Out::Authenticate(None)]);
+}
+
+#[test]
 fn only_so_many_requests_are_held() {
     let mut world = World::new();
     world.request(1, connect());

@@ -97,6 +97,7 @@ fn no_answer_in_time_is_an_answer() {
     world.take();
     world.wait();
     assert_eq!((world.now, world.take()), (11_000, vec![Out::Error(2, ErrorCode::Timeout)]));
+    assert_eq!(world.retry_after_ms, Some(1_000), "nothing is refused for good");
     world.wait();
     assert_eq!((world.now, world.take()), (11_010, vec![Out::Error(3, ErrorCode::Timeout)]));
     world.published(2);
@@ -148,7 +149,7 @@ fn a_token_with_capabilities_allows_what_it_names_and_nothing_else() {
 fn draining_tells_where_to_go_and_then_closes() {
     let mut world = World::open(user("ann"));
     world.session.drain(world.now, Some("https://n2".into()), 5_000);
-    world.session.drain(world.now, None, 1);
+    world.session.drain(world.now, None, 5_000);
     assert_eq!(world.take(), [Out::Move]);
     world.publish(2, "chat:1", 1);
     assert_eq!(world.take(), [Out::Publish(2, true)], "what is asked meanwhile is done");
@@ -157,4 +158,15 @@ fn draining_tells_where_to_go_and_then_closes() {
     let mut unconnected = World::new();
     unconnected.session.drain(unconnected.now, None, 5_000);
     assert_eq!(unconnected.take(), [Out::Close(CloseCode::Drain)]);
+}
+
+#[test]
+fn who_may_take_his_time_is_hurried_when_the_node_leaves() {
+    let mut world = World::open(user("ann"));
+    world.session.drain(world.now, Some("https://n2".into()), 30_000);
+    world.session.drain(world.now, Some("https://n3".into()), 2_000);
+    assert_eq!(world.take(), [Out::Move, Out::Move]);
+    world.now += 2_000;
+    world.session.handle_timeout(world.now);
+    assert_eq!(world.take(), [Out::Close(CloseCode::Drain)]);
 }

@@ -49,6 +49,7 @@ pub(super) fn user(name: &str) -> Authorization {
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Out {
     Authenticate(Option<String>),
+    Place(Option<String>, bool),
     Join(&'static str, Option<u64>),
     Leave(String),
     Publish(u32, bool),
@@ -65,6 +66,7 @@ pub(super) enum Out {
     Move,
     Expiring(u32),
     Ended(String),
+    Put(String),
     Close(CloseCode),
 }
 
@@ -92,7 +94,7 @@ impl World {
 
     pub(super) fn open_with(config: SessionConfig, authorization: Authorization) -> Self {
         let mut world = Self::with(config);
-        world.request(1, Request::Connect(Connect { token: Some("t".into()), name: None }));
+        world.request(1, Request::Connect(Connect { token: Some("t".into()), ..Connect::default() }));
         world.session.handle_authorized(world.now, UNIX_NOW, Ok(authorization));
         assert_eq!(world.take(), [Out::Authenticate(Some("t".into())), Out::Connected(1)]);
         world
@@ -151,6 +153,7 @@ impl World {
     fn short(&mut self, output: SessionOutput) -> Out {
         match output {
             SessionOutput::Authenticate { token } => Out::Authenticate(token),
+            SessionOutput::Place { key, placed } => Out::Place(key.map(|key| key.to_string()), placed),
             SessionOutput::Join { durable, recover, .. } => Out::Join(
                 if durable { "durable" } else { "ephemeral" },
                 recover.map(|position| position.offset),
@@ -177,6 +180,7 @@ impl World {
             SessionOutput::Send(ServerMessage::Push(push)) => match push {
                 Push::Move { .. } => Out::Move,
                 Push::Expiring { seconds } => Out::Expiring(seconds),
+                Push::Subscribed(subscribed) => Out::Put(subscribed.channel.to_string()),
                 Push::Unsubscribed { channel, .. } => Out::Ended(channel.to_string()),
                 other => panic!("{other:?} was not expected"),
             },

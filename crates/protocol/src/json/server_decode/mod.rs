@@ -69,7 +69,7 @@ impl Envelope<'_> {
         let Some(id) = self.id else { return self.push(text) };
         let mut replies = [
             self.connected.map(|Object(fields)| fields.reply()),
-            self.subscribed.map(|Object(fields)| fields.reply()),
+            self.subscribed.map(|Object(fields)| Ok(Reply::Subscribed(fields.subscribed()?))),
             self.unsubscribed
                 .map(|Object(fields)| Ok(Reply::Unsubscribed { channel: channel(&fields.channel)? })),
             self.published.map(|Object(fields)| fields.reply()),
@@ -92,6 +92,7 @@ impl Envelope<'_> {
         }
         let mut pushes = [
             self.publication.map(|Object(fields)| fields.push()),
+            self.subscribed.map(|Object(fields)| Ok(Push::Subscribed(fields.subscribed()?))),
             self.unsubscribed.map(|Object(fields)| fields.push()),
             self.gap.map(|Object(fields)| fields.push()),
             self.join.map(|Object(fields)| {

@@ -56,7 +56,7 @@ pub(super) struct SubscribedFields<'a> {
 }
 
 impl SubscribedFields<'_> {
-    pub(super) fn reply(self) -> Result<Reply, DecodeError> {
+    pub(super) fn subscribed(self) -> Result<Subscribed, DecodeError> {
         let recovery = match (self.recovery.as_deref(), self.gap) {
             (None, _) => None,
             (Some("exact"), _) => Some(Recovery::Exact),
@@ -65,11 +65,11 @@ impl SubscribedFields<'_> {
             }
             _ => return Err(DecodeError::Malformed("the recovery is neither exact nor a gap".into())),
         };
-        Ok(Reply::Subscribed(Subscribed {
+        Ok(Subscribed {
             channel: channel(&self.channel)?,
             position: position(self.epoch, self.offset)?,
             recovery,
-        }))
+        })
     }
 }
 

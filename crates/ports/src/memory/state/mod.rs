@@ -1,17 +1,20 @@
-//! Shared state of a single process: token buckets and remembered keys, both expiring and both bounded.
+//! Shared state of a single process: token buckets, remembered keys and feeds, all expiring and all bounded.
 //!
 //! A bucket that has filled up again is the same as none and is swept; so is an expired key. Sweeping is a little work
 //! with each call that adds an entry, never a pause for all.
 
-use std::time::Duration;
+mod feed;
+
+use std::hash::BuildHasher;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashMap};
 use parking_lot::Mutex;
-use std::hash::BuildHasher;
-use std::time::Instant;
 
-use crate::state::{SharedState, StateError, TokenGrant};
+use crate::state::{FeedPosition, Notices, SharedState, StateError, TokenGrant, TokenLoan};
+use feed::Feed;
 
 /// Shards of the table: callers of different keys rarely meet.
 const SHARDS: usize = 16;
@@ -43,6 +46,8 @@ pub struct MemoryState {
     hasher: DefaultHashBuilder,
     buckets: Vec<Mutex<Shard<Bucket>>>,
     remembered: Vec<Mutex<Shard<Duration>>>,
+    /// A handful, named by the program.
+    feeds: Mutex<HashMap<Box<str>, Feed>>,
     limits: StateLimits,
 }
 
@@ -114,6 +119,7 @@ impl MemoryState {
             hasher: DefaultHashBuilder::default(),
             buckets: (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect(),
             remembered: (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect(),
+            feeds: Mutex::default(),
             limits,
         }
     }
@@ -121,6 +127,36 @@ impl MemoryState {
     fn shard<'a, T>(&self, shards: &'a [Mutex<Shard<T>>], key: &str) -> &'a Mutex<Shard<T>> {
         let hash = self.hasher.hash_one(key);
         &shards[(hash >> 32) as usize % SHARDS]
+    }
+
+    /// Acts on the bucket as it is now, and notes when it will be full again.
+    fn with_bucket<R>(
+        &self,
+        key: &str,
+        burst: u32,
+        per_second: f64,
+        act: impl FnOnce(&mut Bucket) -> R,
+    ) -> R {
+        let now = (self.clock)();
+        let mut shard = self.shard(&self.buckets, key).lock();
+        if !shard.entries.contains_key(key) {
+            shard.make_room(now, self.limits.buckets.div_ceil(SHARDS));
+        }
+        let burst = f64::from(burst);
+        let bucket =
+            shard.entries.entry_ref(key).or_insert_with(|| Bucket { tokens: burst, at: now, full_at: now });
+        let gained = now.saturating_sub(bucket.at).as_secs_f64() * per_second;
+        bucket.tokens = (bucket.tokens + gained).min(burst);
+        bucket.at = now;
+        let result = act(bucket);
+        bucket.full_at = now.saturating_add(time_for(burst - bucket.tokens, per_second));
+        result
+    }
+
+    fn with_feed<R>(&self, name: &str, act: impl FnOnce(&mut Feed) -> R) -> R {
+        // The hasher is another one in each state, and so is this number.
+        let generation = self.hasher.hash_one(0u8) | 1;
+        act(self.feeds.lock().entry_ref(name).or_insert_with(|| Feed::new(generation)))
     }
 
     /// How many (buckets, remembered keys) are held, expired ones that await their sweep included.
@@ -147,26 +183,30 @@ impl SharedState for MemoryState {
         burst: u32,
         per_second: f64,
     ) -> Result<TokenGrant, StateError> {
-        let now = (self.clock)();
-        let mut shard = self.shard(&self.buckets, key).lock();
-        if !shard.entries.contains_key(key) {
-            shard.make_room(now, self.limits.buckets.div_ceil(SHARDS));
-        }
-        let (cost, burst) = (f64::from(cost), f64::from(burst));
-        let bucket =
-            shard.entries.entry_ref(key).or_insert_with(|| Bucket { tokens: burst, at: now, full_at: now });
-        let gained = now.saturating_sub(bucket.at).as_secs_f64() * per_second;
-        bucket.tokens = (bucket.tokens + gained).min(burst);
-        bucket.at = now;
-        let granted = bucket.tokens >= cost;
-        if granted {
-            bucket.tokens -= cost;
-        }
-        bucket.full_at = now.saturating_add(time_for(burst - bucket.tokens, per_second));
-        if granted {
-            return Ok(TokenGrant::Granted);
-        }
-        Ok(TokenGrant::Wait(time_for(cost - bucket.tokens, per_second)))
+        let cost = f64::from(cost);
+        Ok(self.with_bucket(key, burst, per_second, |bucket| {
+            if bucket.tokens >= cost {
+                bucket.tokens -= cost;
+                return TokenGrant::Granted;
+            }
+            TokenGrant::Wait(time_for(cost - bucket.tokens, per_second))
+        }))
+    }
+
+    async fn borrow_tokens(
+        &self,
+        key: &str,
+        most: u32,
+        burst: u32,
+        per_second: f64,
+    ) -> Result<TokenLoan, StateError> {
+        Ok(self.with_bucket(key, burst, per_second, |bucket| {
+            let tokens = bucket.tokens.floor().min(f64::from(most));
+            bucket.tokens -= tokens;
+            let enough = tokens >= f64::from(most);
+            let wait = if enough { Duration::ZERO } else { time_for(1.0 - bucket.tokens, per_second) };
+            TokenLoan { tokens: tokens as u32, wait }
+        }))
     }
 
     async fn remember(&self, key: &str, lifetime: Duration) -> Result<(), StateError> {
@@ -191,6 +231,17 @@ impl SharedState for MemoryState {
     async fn forget(&self, key: &str) -> Result<(), StateError> {
         self.shard(&self.remembered, key).lock().entries.remove(key);
         Ok(())
+    }
+
+    async fn append_notice(&self, feed: &str, notice: Bytes, lifetime: Duration) -> Result<(), StateError> {
+        let now = (self.clock)();
+        self.with_feed(feed, |feed| feed.append(now, notice, lifetime));
+        Ok(())
+    }
+
+    async fn read_notices(&self, feed: &str, after: FeedPosition) -> Result<Notices, StateError> {
+        let now = (self.clock)();
+        Ok(self.with_feed(feed, |feed| feed.read(now, after)))
     }
 }
 
