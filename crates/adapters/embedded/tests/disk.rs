@@ -12,9 +12,10 @@ use bytes::Bytes;
 use skywave_embedded::{LogOptions, OpenError, SqliteLog, SqliteStore, StoreOptions, random_epoch};
 use skywave_ports::{Commit, DedupKeep, Log, LogError, Store, StoreError, StoredPublication};
 use skywave_protocol::{ChannelName, Payload, Publication};
-use support::{Kind, Told, Volume, acknowledged, check_log, child_folder, open_log, open_store};
+use skywave_servers::volume::{Kind, Volume};
+use support::{Told, acknowledged, check_log, child_folder, open_log, open_store};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Appends until the log refuses; returns the refusal.
 async fn append_until_refused(log: &SqliteLog, kept: &mut BTreeMap<u64, String>) -> LogError {
@@ -50,7 +51,7 @@ async fn full_log(kind: Kind) {
     let log = open_log(&volume.data()).await;
     append_until_taken(&log, &mut kept).await;
     for round in 0..3 {
-        let ballast = volume.fill(200_000);
+        let ballast = volume.fill(200_000).unwrap();
         let error = append_until_refused(&log, &mut kept).await;
         assert!(matches!(error, LogError::Full(_)), "round {round}: {error}");
         let before = log.bounds(0).await.unwrap();
@@ -85,7 +86,7 @@ async fn a_log_starts_on_a_full_disk_and_recovers() {
     let log = open_log(&volume.data()).await;
     append_until_taken(&log, &mut kept).await;
     log.close().await;
-    let ballast = volume.fill(0);
+    let ballast = volume.fill(0).unwrap();
     let started = SqliteLog::open(&volume.data(), LogOptions::default()).await;
     let log = match started {
         Ok(log) => log,
@@ -129,7 +130,7 @@ async fn a_full_disk_refuses_commits_and_recovers() {
     for round in 0..3 {
         store.commit(0, rows(checkpoint, 10)).await.unwrap();
         checkpoint += 10;
-        let ballast = volume.fill(300_000);
+        let ballast = volume.fill(300_000).unwrap();
         let refused = loop {
             match store.commit(0, rows(checkpoint, 10)).await {
                 Ok(()) => checkpoint += 10,
@@ -190,7 +191,7 @@ async fn acknowledged_records_survive_power_cuts() {
         }
         told.extend(child.kill());
         all.extend(acknowledged(&told));
-        volume.remount();
+        volume.remount().unwrap();
         let log = open_log(&volume.data()).await;
         check_log(&log, &all).await;
         assert!(all.len() > round * 500);

@@ -144,8 +144,12 @@ impl Appender {
             job.into_iter().for_each(|job| self.take(job, &mut gathering));
             self.gather(&mut queue, &mut gathering, pace.due()).await;
             if !gathering.waiting.is_empty() {
-                pace.committed(Instant::now());
+                let now = Instant::now();
+                pace.committed(now);
+                // While this commit is under way no other one begins; how long it takes is a guess.
+                self.tail.set_next_commit(pace.due().max(now + self.options.commit_interval));
                 self.append(gathering.waiting).await;
+                self.tail.set_next_commit(pace.due());
                 if let Some(connection) = self.connection.as_mut() {
                     self.journal.tend(connection).await;
                 }

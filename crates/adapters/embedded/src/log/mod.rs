@@ -16,7 +16,7 @@ mod tail;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -183,6 +183,10 @@ impl Log for SqliteLog {
 
     fn record_bytes(&self) -> usize {
         self.options.record_bytes
+    }
+
+    fn next_begin(&self) -> Option<Instant> {
+        Some(self.tail.next_commit())
     }
 
     async fn bounds(&self, partition: Partition) -> Result<(LogPosition, LogPosition), LogError> {

@@ -1,11 +1,13 @@
-//! The newest committed batches, in memory: what readers that keep up are served from, and where they wait.
+//! The newest committed batches, in memory: what readers that keep up are served from, and where they wait. Also says when
+//! the next commit is due.
 //!
 //! Bounded in bytes: the oldest batches leave first (the file has them). Never holds what is not committed.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use skywave_ports::log::{LogEntry, LogPosition};
 use tokio::sync::watch;
 
@@ -15,6 +17,7 @@ pub(super) struct Tail {
     most_bytes: usize,
     state: RwLock<State>,
     end: watch::Sender<LogPosition>,
+    next_commit: Mutex<Instant>,
 }
 
 struct State {
@@ -40,7 +43,17 @@ pub(super) enum Found {
 impl Tail {
     pub(super) fn new(first: LogPosition, end: LogPosition, most_bytes: usize) -> Self {
         let state = State { first, batches: VecDeque::new(), bytes: 0 };
-        Self { most_bytes, state: RwLock::new(state), end: watch::Sender::new(end) }
+        let next_commit = Mutex::new(Instant::now());
+        Self { most_bytes, state: RwLock::new(state), end: watch::Sender::new(end), next_commit }
+    }
+
+    /// A few appends are not committed before this time.
+    pub(super) fn next_commit(&self) -> Instant {
+        *self.next_commit.lock()
+    }
+
+    pub(super) fn set_next_commit(&self, due: tokio::time::Instant) {
+        *self.next_commit.lock() = due.into_std();
     }
 
     pub(super) fn bounds(&self) -> (LogPosition, LogPosition) {

@@ -37,6 +37,17 @@ async fn conforms_on_several_threads() {
 }
 
 #[tokio::test]
+async fn the_log_says_until_when_it_gathers() {
+    let folder = tempfile::tempdir().unwrap();
+    let hour = Duration::from_secs(3_600);
+    let options = LogOptions { commit_interval: hour, ..LogOptions::default() };
+    let log = SqliteLog::open(folder.path(), options).await.unwrap();
+    assert!(log.next_begin() <= Some(Instant::now()), "the first append is begun at once");
+    log.append(0, Bytes::new(), Bytes::from_static(b"1")).await.unwrap();
+    assert!(log.next_begin() > Some(Instant::now() + hour / 2));
+}
+
+#[tokio::test]
 async fn a_second_process_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let _log = SqliteLog::open(folder.path(), LogOptions::default()).await.unwrap();

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::TryStreamExt as _;
+use skywave_protocol::limits::HISTORY_PAGE_BYTES_DEFAULT;
 use skywave_protocol::message::HistoryQuery;
 use skywave_protocol::{Offset, Publication};
 use sqlx::Row;
@@ -39,17 +41,26 @@ pub(super) async fn read(
 ) -> Result<(Offset, Offset, Vec<Arc<Publication>>), sqlx::Error> {
     let HistoryQuery { channel, after, before, limit, reverse } = query;
     let before = if *before == 0 { u64::MAX } else { *before };
-    let rows = sqlx::query(if *reverse { DESCENDING } else { ASCENDING })
+    let mut rows = sqlx::query(if *reverse { DESCENDING } else { ASCENDING })
         .bind(channel.as_str().to_owned())
         .bind(to_i64(*after))
         .bind(to_i64(before))
         .bind(i64::from(*limit))
-        .fetch_all(connection)
-        .await?;
-    let Some(any) = rows.first() else { return Ok((0, 1, Vec::new())) };
-    let head = any.get::<i64, _>(0) as u64;
-    let first = any.get::<Option<i64>, _>(1).map_or(head + 1, |first| first as u64);
-    let publications = rows.iter().filter_map(publication).collect::<Result<_, _>>()?;
+        .fetch(connection);
+    let (mut head, mut first) = (0, 1);
+    let (mut publications, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.try_next().await? {
+        head = row.get::<i64, _>(0) as u64;
+        first = row.get::<Option<i64>, _>(1).map_or(head + 1, |first| first as u64);
+        let Some(publication) = publication(&row) else { break };
+        let publication = publication?;
+        bytes += publication.data.len();
+        publications.push(publication);
+        if bytes > HISTORY_PAGE_BYTES_DEFAULT {
+            // What follows would not be sent.
+            break;
+        }
+    }
     Ok((head, first, publications))
 }
 

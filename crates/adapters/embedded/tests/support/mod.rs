@@ -1,4 +1,4 @@
-//! Children that are killed under load, and file systems that fail.
+//! Children that are killed under load.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -163,106 +163,6 @@ pub async fn check_log(log: &SqliteLog, acknowledged: &BTreeMap<u64, String>) {
         }
     }
     assert_eq!(found, acknowledged.len(), "every acknowledged record is there");
-}
-
-/// A small file system of its own, unmounted and removed when dropped.
-pub struct Volume {
-    folder: tempfile::TempDir,
-    kind: Kind,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// In memory: `size` bytes.
-    Tmpfs,
-    /// On a loop device.
-    Ext4,
-}
-
-impl Volume {
-    /// `None`, with the reason printed, where mounting is not possible.
-    pub fn mount(kind: Kind, kilobytes: u32) -> Option<Self> {
-        let volume = Self { folder: tempfile::tempdir().unwrap(), kind };
-        std::fs::create_dir(volume.root()).unwrap();
-        let image = volume.image();
-        let image = image.to_str().unwrap();
-        let size = format!("{kilobytes}K");
-        let ready = match kind {
-            Kind::Tmpfs => Ok(()),
-            Kind::Ext4 => run("truncate", &["-s", &size, image])
-                .and_then(|()| run("mkfs.ext4", &["-q", "-m", "0", "-J", "size=1", image])),
-        };
-        match ready.and_then(|()| volume.attach(kilobytes)) {
-            Ok(()) => Some(volume),
-            Err(reason) => {
-                eprintln!("SKIPPED: a {kind:?} volume cannot be mounted here: {reason}");
-                None
-            }
-        }
-    }
-
-    fn attach(&self, kilobytes: u32) -> Result<(), String> {
-        let root = self.root();
-        let root = root.to_str().unwrap();
-        match self.kind {
-            Kind::Tmpfs => {
-                run("mount", &["-t", "tmpfs", "-o", &format!("size={kilobytes}K"), "skywave-test", root])
-            }
-            Kind::Ext4 => run("mount", &["-o", "loop", self.image().to_str().unwrap(), root]),
-        }
-    }
-
-    fn image(&self) -> PathBuf {
-        self.folder.path().join("image")
-    }
-
-    pub fn root(&self) -> PathBuf {
-        self.folder.path().join("volume")
-    }
-
-    pub fn data(&self) -> PathBuf {
-        self.root().join("data")
-    }
-
-    /// Ends the file system as a loss of power does: what was not synced is gone. Needs python3 for the ioctl.
-    pub fn cut_power(&self) -> Result<(), String> {
-        // EXT4_IOC_SHUTDOWN with EXT4_GOING_FLAGS_NOLOGFLUSH.
-        const CUT: &str = "import fcntl,os,struct,sys; fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), \
-                           0x8004587D, struct.pack('I', 2))";
-        run("python3", &["-c", CUT, self.root().to_str().unwrap()])
-    }
-
-    pub fn remount(&self) {
-        run("umount", &[self.root().to_str().unwrap()]).unwrap();
-        self.attach(0).unwrap();
-    }
-
-    /// Fills what is left, but for `spare` bytes; the file can be removed again.
-    pub fn fill(&self, spare: u64) -> PathBuf {
-        let ballast = self.root().join("ballast");
-        let mut file = std::fs::File::create(&ballast).unwrap();
-        while file.write_all(&[1; 4096]).is_ok() {}
-        let length = file.metadata().unwrap().len().saturating_sub(spare);
-        file.set_len(length).unwrap();
-        let _ = file.sync_all();
-        ballast
-    }
-}
-
-impl Drop for Volume {
-    fn drop(&mut self) {
-        let root = self.root();
-        for _ in 0..50 {
-            // A database's thread may need a moment to close its file.
-            if run("mountpoint", &["-q", root.to_str().unwrap()]).is_err()
-                || run("umount", &[root.to_str().unwrap()]).is_ok()
-            {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        let _ = run("umount", &["-l", root.to_str().unwrap()]);
-    }
 }
 
 fn run(program: &str, arguments: &[&str]) -> Result<(), String> {
