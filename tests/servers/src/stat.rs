@@ -1,0 +1,31 @@
+//! What the kernel tells about a process.
+
+use std::fs;
+
+pub(crate) struct Stat {
+    process: u32,
+    pub(crate) state: char,
+    pub(crate) parent: u32,
+    /// Clock ticks from the machine's start to the process's.
+    pub(crate) started: u64,
+}
+
+impl Stat {
+    /// It runs no more, though it may not have been reaped. The first thread may have ended before the others, which then
+    /// still hold its files and ports.
+    pub(crate) fn is_over(&self) -> bool {
+        let threads = || fs::read_dir(format!("/proc/{}/task", self.process)).map_or(0, Iterator::count);
+        self.state == 'X' || (self.state == 'Z' && threads() <= 1)
+    }
+}
+
+/// `None`: there is no such process any more.
+pub(crate) fn stat(process: u32) -> Option<Stat> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name stands in brackets and may hold anything. What follows are fields 3 (state), 4 (parent) … 22 (started).
+    let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let parent = fields.next()?.parse().ok()?;
+    let started = fields.nth(17)?.parse().ok()?;
+    Some(Stat { process, state, parent, started })
+}
