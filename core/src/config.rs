@@ -2,10 +2,11 @@
 //! [`CoreConfig::check`] before anything starts.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use skywave_protocol::NamespaceOptions;
+use skywave_protocol::{NamespaceOptions, NodeId};
 
 /// Configuration of a core. `cell` and `namespaces` come from the process's own configuration, the rest from its
 /// section `core`.
@@ -15,9 +16,15 @@ pub struct CoreConfig {
     /// The cell this core belongs to: part of the subjects it listens on.
     #[serde(skip)]
     pub cell: String,
+    /// The id of this process, under which it tells the edges that it is there. `None`: it is in the process of its only edge, which
+    /// need not be told.
+    #[serde(skip)]
+    pub announced: Option<NodeId>,
     /// What each namespace keeps. A channel of a namespace that is not here is sequenced and kept without limit.
     #[serde(skip)]
     pub namespaces: BTreeMap<String, NamespaceOptions>,
+    /// Where a process that runs a core alone serves health checks and metrics.
+    pub listen: SocketAddr,
     /// Requests that wait to be read from the bus, publishes and history reads each. When full the bus drops the
     /// request, and the edge answers its client with `timeout`.
     pub request_queue: usize,
@@ -25,6 +32,9 @@ pub struct CoreConfig {
     pub appends_in_flight: usize,
     /// History reads served at a time; more wait in the request queue.
     pub history_in_flight: usize,
+    /// Bytes of publications in one history answer: it ends there, whatever number was asked for, but holds at least one
+    /// publication. An answer is one message on the bus, which takes no more than its server's limit.
+    pub history_page_bytes: usize,
     /// How long a message id is remembered, in seconds of record time.
     pub dedup_window_seconds: u64,
     /// How many message ids are remembered at most, per partition.
@@ -42,6 +52,10 @@ pub struct CoreConfig {
     /// When the store has taken nothing for this long while so much waits for it, publishes are refused with
     /// `log_unavailable` until it does; in milliseconds.
     pub stall_ms: u64,
+    /// An owner answers history reads from what it has while it has seen the end of the log this lately, in milliseconds; else
+    /// it asks the log first. Must be shorter than the log takes to give a silent owner's partitions away. 0: it asks for
+    /// every read.
+    pub history_fresh_ms: u64,
     /// How long a channel must be quiet before its head is announced, in milliseconds.
     pub head_announce_ms: u64,
     /// Channels whose heads wait to be announced. Beyond it the one that has waited longest is announced at once.
@@ -61,10 +75,13 @@ impl Default for CoreConfig {
     fn default() -> Self {
         Self {
             cell: "main".into(),
+            announced: None,
             namespaces: BTreeMap::new(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
             request_queue: 8_192,
             appends_in_flight: 16_384,
             history_in_flight: 64,
+            history_page_bytes: skywave_protocol::limits::HISTORY_PAGE_BYTES_DEFAULT,
             dedup_window_seconds: 3_600,
             dedup_entries: 1_000_000,
             persist_records: 1_000,
@@ -72,6 +89,7 @@ impl Default for CoreConfig {
             unpersisted_records: 200_000,
             unpersisted_bytes: 128 * 1024 * 1024,
             stall_ms: 1_000,
+            history_fresh_ms: 250,
             head_announce_ms: 1_000,
             head_channels: 100_000,
             retention_pause_ms: 50,
@@ -116,6 +134,14 @@ impl CoreConfig {
 
     pub(crate) fn dedup_window_ms(&self) -> u64 {
         self.dedup_window_seconds.saturating_mul(1_000)
+    }
+
+    pub(crate) fn history_fresh(&self) -> Duration {
+        Duration::from_millis(self.history_fresh_ms)
+    }
+
+    pub(crate) fn stall_after(&self) -> Duration {
+        Duration::from_millis(self.stall_ms)
     }
 
     pub(crate) fn persist_after(&self) -> Duration {

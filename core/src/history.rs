@@ -1,24 +1,35 @@
 //! Answers history reads: rows of the store, joined with the tail that is sequenced but not yet stored.
 //!
-//! No hole at the seam: the tail is read *before* the store. What leaves the tail in between is in the store by then, and
-//! what both hold is taken once.
+//! - Reads come to any core of the cell. Only the owner of the channel's partition knows the tail, so a core that does not
+//!   serve the partition passes the read on (`passing`); the reply address travels along.
+//! - No stale answer: an owner that may have been paused first proves that it is not behind (`freshness`).
+//! - No hole at the seam: the tail is read *before* the store. What leaves the tail in between is in the store by then, and
+//!   what both hold is taken once.
 //!
 //! At most `history_in_flight` reads run at a time; others wait in the request queue, and what does not fit there is
 //! dropped by the bus (the asking edge tries again).
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use skywave_ports::{BusError, BusMessage, HistoryRows, Inbox, StoreError, Subscription};
-use skywave_protocol::inner::{CoreAnswer, CoreRequest, HistoryAnswer};
+use bytes::Bytes;
+use skywave_ports::log::Partition;
+use skywave_ports::{BusError, BusMessage, HistoryRows, StoreError, Subscription};
+use skywave_protocol::inner::{CellNews, CoreAnswer, CoreRequest, HistoryAnswer, ReplyTo};
 use skywave_protocol::limits::HISTORY_PAGE_MAX;
 use skywave_protocol::message::{GapReason, HistoryQuery};
-use skywave_protocol::{Epoch, ErrorCode, Position, Subject, WireError};
+use skywave_protocol::{Epoch, ErrorCode, Position, Publication, Subject, WireError};
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::backoff::Backoff;
 use crate::ingest::GROUP;
+use crate::owned::{Ownership, Serving};
 use crate::service::Shared;
 use crate::stop::StopSignal;
 use crate::tail::ChannelTail;
+
+/// How long an owner may take to find out whether it is behind. Beyond it the edge is told to ask again.
+const CONFIRM_WITHIN: Duration = Duration::from_secs(1);
 
 pub(crate) struct History {
     shared: Arc<Shared>,
@@ -27,10 +38,13 @@ pub(crate) struct History {
 }
 
 impl History {
-    pub(crate) async fn subscribe(shared: Arc<Shared>) -> Result<Self, BusError> {
-        let (inbox, requests) = Inbox::new(shared.config.request_queue);
+    /// `inbox` also receives what other cores pass on to partitions owned here ([`listen_for_owner`]).
+    pub(crate) async fn subscribe(
+        shared: Arc<Shared>,
+        requests: mpsc::Receiver<BusMessage>,
+    ) -> Result<Self, BusError> {
         let subject = Subject::history(&shared.config.cell);
-        let subscription = shared.bus.subscribe(&subject, Some(GROUP), &inbox).await?;
+        let subscription = shared.bus.subscribe(&subject, Some(GROUP), &shared.history_inbox).await?;
         Ok(Self { shared, requests, subscription })
     }
 
@@ -38,6 +52,7 @@ impl History {
     pub(crate) async fn run(self, mut stop: StopSignal) {
         let Self { shared, mut requests, subscription } = self;
         let slots = Arc::new(Semaphore::new(shared.config.history_in_flight));
+        let own = Subject::history(&shared.config.cell);
         loop {
             let message = tokio::select! {
                 message = requests.recv() => message,
@@ -47,8 +62,9 @@ impl History {
             // The semaphore is never closed.
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { break };
             let shared = Arc::clone(&shared);
+            let passed_on = message.subject != own;
             tokio::spawn(async move {
-                serve(&shared, message).await;
+                serve(&shared, message.payload, passed_on).await;
                 drop(slot);
             });
         }
@@ -56,43 +72,106 @@ impl History {
     }
 }
 
-async fn serve(shared: &Shared, message: BusMessage) {
-    let (query, reply) = match CoreRequest::decode(message.payload) {
+/// Takes the reads that other cores pass on, as long as it is not dropped: an owner does so while it serves.
+pub(crate) async fn listen_for_owner(shared: Arc<Shared>, partition: Partition) {
+    let subject = Subject::partition_history(&shared.config.cell, partition);
+    let mut backoff = Backoff::default();
+    loop {
+        match shared.bus.subscribe(&subject, None, &shared.history_inbox).await {
+            Ok(_subscription) => {
+                shared.tell_cell(&CellNews::Serving { partition });
+                std::future::pending::<()>().await;
+            }
+            Err(error) => {
+                tracing::debug!(partition, %error, "reads that are passed on cannot be taken yet");
+                backoff.wait().await;
+            }
+        }
+    }
+}
+
+/// `passed_on`: another core took this one for the owner, so it is not passed on again.
+async fn serve(shared: &Shared, request: Bytes, passed_on: bool) {
+    let (query, reply) = match CoreRequest::decode(request.clone()) {
         Ok(CoreRequest::History { query, reply }) => (query, reply),
-        Ok(CoreRequest::Publish(_)) | Err(_) => {
+        Ok(_) | Err(_) => {
             shared.metrics.requests_malformed.inc();
             return;
         }
     };
-    let answer = shared.history(query).await;
-    match &answer {
-        Ok(_) => {
-            shared.metrics.history_reads.inc();
+    let partition = shared.partition_of(&query.channel);
+    match shared.owned.get(partition) {
+        Some(Ownership::Serving(serving)) => {
+            let answer = shared.history(partition, &serving, query).await;
+            shared.answer_read(&reply, answer);
         }
-        Err(error) => {
-            shared.metrics.history_failures.inc();
-            tracing::debug!(%error, "a history read failed");
+        Some(Ownership::Failing { .. }) => {
+            let error = unavailable("the log cannot be followed now", shared.config.retry_after_ms);
+            shared.answer_read(&reply, Err(error));
+        }
+        // It lost the partition a moment ago; who has it now says so, and the read is passed on once more.
+        None | Some(Ownership::Replaying) if passed_on => {
+            shared.metrics.history_strays.inc();
+        }
+        None | Some(Ownership::Replaying) => {
+            shared.metrics.history_passed_on.inc();
+            shared.passed.remember(partition, request.clone());
+            shared.pass_on(partition, request);
         }
     }
-    shared.answer(&reply, answer.map(CoreAnswer::History));
 }
 
 impl Shared {
-    /// Reads history. `limit` is cut to the protocol's page size.
-    pub(crate) async fn history(&self, mut query: HistoryQuery) -> Result<HistoryAnswer, WireError> {
-        query.limit = query.limit.clamp(1, HISTORY_PAGE_MAX);
-        let tail = match self.owned.get(self.partition_of(&query.channel)) {
-            // Another core owns the partition: what it has not yet stored is not to be seen from here.
-            None => ChannelTail::default(),
-            Some(owned) => {
-                let tail = owned
-                    .tail
-                    .ok_or_else(|| unavailable("the log is being replayed", self.config.retry_after_ms))?;
-                tail.read(&query)
+    fn answer_read(&self, reply: &ReplyTo, answer: Result<HistoryAnswer, WireError>) {
+        match &answer {
+            Ok(_) => {
+                self.metrics.history_reads.inc();
             }
-        };
+            Err(error) => {
+                self.metrics.history_failures.inc();
+                tracing::debug!(%error, "a history read failed");
+            }
+        }
+        self.answer(reply, answer.map(CoreAnswer::History));
+    }
+
+    fn pass_on(&self, partition: Partition, request: Bytes) {
+        let subject = Subject::partition_history(&self.config.cell, partition);
+        if let Err(error) = self.bus.publish(&subject, request) {
+            tracing::debug!(partition, %error, "a read was not passed on");
+        }
+    }
+
+    /// The partition has an owner again.
+    pub(crate) fn pass_on_again(&self, partition: Partition) {
+        for request in self.passed.take(partition) {
+            self.pass_on(partition, request);
+        }
+    }
+
+    /// Reads history as the partition's owner. `limit` is cut to the protocol's page size.
+    async fn history(
+        &self,
+        partition: Partition,
+        serving: &Serving,
+        mut query: HistoryQuery,
+    ) -> Result<HistoryAnswer, WireError> {
+        query.limit = query.limit.clamp(1, HISTORY_PAGE_MAX);
+        let confirmed = serving.freshness.confirm(self.log.as_ref(), partition, self.config.history_fresh());
+        if !matches!(tokio::time::timeout(CONFIRM_WITHIN, confirmed).await, Ok(Ok(()))) {
+            self.metrics.history_stale.inc();
+            return Err(unavailable("the log cannot be read up to its end now", self.config.retry_after_ms));
+        }
+        let tail = serving.tail.read(&query);
         match self.store.history(&query).await {
-            Ok(rows) => Ok(join(query, rows, tail)),
+            Ok(rows) if tail.first <= rows.head + 1 => {
+                Ok(join(query, rows, tail, self.config.history_page_bytes))
+            }
+            Ok(rows) => {
+                // What has left the tail was committed. A store that has not got it is an older copy.
+                tracing::error!(channel = %query.channel, stored = rows.head, unstored = tail.first, "the store lacks what it has committed");
+                Err(unavailable("history is incomplete", self.config.retry_after_ms))
+            }
             Err(error) => self.tail_alone(query, tail, error),
         }
     }
@@ -109,7 +188,7 @@ impl Shared {
             Some(epoch) if !query.reverse && tail.first > 0 && query.after + 1 >= tail.first => {
                 let rows =
                     HistoryRows { epoch, head: tail.first - 1, first: tail.first, publications: Vec::new() };
-                Ok(join(query, rows, tail))
+                Ok(join(query, rows, tail, self.config.history_page_bytes))
             }
             _ => {
                 tracing::debug!(%error, "the store cannot be read");
@@ -127,21 +206,19 @@ fn unavailable(message: &str, retry_after_ms: u64) -> WireError {
     WireError::new(ErrorCode::StoreUnavailable, message).retry_after_ms(retry_after_ms)
 }
 
-/// Joins what the store answered with what the tail held before the store was asked.
-fn join(query: HistoryQuery, rows: HistoryRows, tail: ChannelTail) -> HistoryAnswer {
+/// Joins what the store answered with what the tail held before the store was asked; there is nothing between the two.
+/// Ends where `bytes` are full.
+fn join(query: HistoryQuery, rows: HistoryRows, tail: ChannelTail, bytes: usize) -> HistoryAnswer {
     let HistoryRows { epoch, head: stored_head, first, publications: stored } = rows;
-    assert!(
-        tail.first <= stored_head + 1,
-        "what has left the tail is in the store: {} after {stored_head}",
-        tail.first
-    );
     let limit = query.limit as usize;
     let mut unstored = tail.publications;
     unstored.retain(|publication| publication.offset > stored_head);
     let publications = if query.reverse {
-        unstored.into_iter().rev().chain(stored).take(limit).collect()
+        page(unstored.into_iter().rev().chain(stored), limit, bytes)
     } else {
-        stored.into_iter().chain(unstored).take(limit).collect()
+        // A store may end a page early: then the tail does not follow yet.
+        let follows = stored.last().is_none_or(|last| last.offset == stored_head);
+        page(stored.into_iter().chain(unstored.into_iter().filter(|_| follows)), limit, bytes)
     };
     let head = stored_head.max(tail.head);
     HistoryAnswer {
@@ -151,6 +228,29 @@ fn join(query: HistoryQuery, rows: HistoryRows, tail: ChannelTail) -> HistoryAns
         first,
         publications,
     }
+}
+
+/// As many as fit, and at least one.
+fn page(
+    publications: impl Iterator<Item = Arc<Publication>>,
+    limit: usize,
+    bytes: usize,
+) -> Vec<Arc<Publication>> {
+    let mut size = 0;
+    let mut fits = |publication: &Arc<Publication>| {
+        let first = size == 0;
+        size += publication_bytes(publication);
+        first || size <= bytes
+    };
+    publications.take(limit).take_while(|publication| fits(publication)).collect()
+}
+
+/// About what it takes in an answer.
+fn publication_bytes(publication: &Publication) -> usize {
+    const NUMBERS: usize = 24;
+    let id = publication.id.as_ref().map_or(0, |id| id.as_str().len());
+    let from = publication.from.as_ref().map_or(0, |from| from.as_str().len());
+    publication.data.len() + id + from + NUMBERS
 }
 
 /// `Retention` when the asked range begins before what is kept.
@@ -164,7 +264,7 @@ fn gap(query: &HistoryQuery, first: u64, head: u64) -> Option<GapReason> {
 mod tests {
     use bytes::Bytes;
     use proptest::prelude::*;
-    use skywave_protocol::{ChannelName, Offset, Payload, Publication};
+    use skywave_protocol::{ChannelName, Offset, Payload};
 
     use super::*;
 
@@ -182,14 +282,14 @@ mod tests {
         HistoryQuery { channel: ChannelName::parse("c:1").unwrap(), after, before, limit, reverse }
     }
 
-    /// What a store that keeps `first ..= head` answers.
-    fn store(query: &HistoryQuery, first: Offset, head: Offset) -> HistoryRows {
+    /// What a store that keeps `first ..= head` answers, in pages of at most `page`.
+    fn store(query: &HistoryQuery, first: Offset, head: Offset, page: usize) -> HistoryRows {
         let mut publications: Vec<_> =
             (first..=head).filter(|o| inside(query, *o)).map(publication).collect();
         if query.reverse {
             publications.reverse();
         }
-        publications.truncate(query.limit as usize);
+        publications.truncate(page.min(query.limit as usize));
         HistoryRows { epoch: Epoch::parse("e").unwrap(), head, first, publications }
     }
 
@@ -223,6 +323,7 @@ mod tests {
             after in 0u64..60,
             before in 0u64..60,
             limit in 1u32..40,
+            page in 1usize..40,
             reverse: bool,
         ) {
             let stored_head = first + kept - 1;
@@ -230,10 +331,33 @@ mod tests {
             let query = query(after, before, limit, reverse);
             let tail = tail(&query, stored_head + 1, head);
             let seen_by_store = stored_head + stored_meanwhile.min(in_tail);
-            let answer = join(query.clone(), store(&query, first, seen_by_store), tail);
-            let whole = store(&query, first, head);
-            prop_assert_eq!(answer.publications, whole.publications);
+            let answer = join(query.clone(), store(&query, first, seen_by_store, page), tail, usize::MAX);
+            let whole = store(&query, first, head, usize::MAX);
+            let (got, wanted) = (answer.publications, whole.publications);
+            prop_assert_eq!(&got[..], &wanted[..got.len()]);
+            prop_assert!(got.len() == wanted.len() || got.len() >= page, "a page is short only if the store's is");
             prop_assert_eq!((answer.head.offset, answer.first), (head, first));
+        }
+    }
+
+    #[test]
+    fn a_page_ends_where_its_bytes_are_full_and_the_next_one_goes_on() {
+        let size = publication_bytes(&publication(1));
+        for (bytes, expected) in [(0, 1), (size, 1), (size * 3 - 1, 2), (size * 3, 3), (usize::MAX, 9)] {
+            let mut after = 0;
+            while after < 9 {
+                let query = query(after, 0, 100, false);
+                let answer = join(query.clone(), store(&query, 1, 6, usize::MAX), tail(&query, 7, 9), bytes);
+                let offsets: Vec<_> =
+                    answer.publications.iter().map(|publication| publication.offset).collect();
+                assert_eq!(offsets, (after + 1..=9).take(expected).collect::<Vec<_>>());
+                assert_eq!((answer.head.offset, answer.gap), (9, None));
+                after = offsets[offsets.len() - 1];
+            }
+            let query = query(0, 0, 100, true);
+            let newest = join(query.clone(), store(&query, 1, 6, usize::MAX), tail(&query, 7, 9), bytes);
+            assert_eq!(newest.publications.len(), expected);
+            assert_eq!(newest.publications[0].offset, 9);
         }
     }
 

@@ -2,25 +2,33 @@
 //!
 //! - A request is decoded, stamped with its record time, and appended; appends of one publisher are started in the order
 //!   of its requests, so they stand in the log in that order.
+//! - While requests are few and the log would not begin an append anyway ([`Log::next_begin`](skywave_ports::Log::next_begin)), they
+//!   stay in the queue and are taken together: a wake-up for each would cost more than the request itself.
 //! - The publisher is answered from here only when the append fails; otherwise the sequencer answers.
+//! - A core that is a process of its own has a subject of its own beside the cell's (`announcing`); what comes there is numbered,
+//!   and taken in that order only (`engine::lanes`).
 //!
-//! Back-pressure: at most `appends_in_flight` publishes wait for the log, and none is taken while the store has stalled;
-//! what comes beyond is refused at once with `log_unavailable` and a time to retry. Nothing refused was published.
+//! Back-pressure: at most `appends_in_flight` publishes wait for the log, and none is taken while the partition's owner,
+//! here or in another core, has stalled (`news`); what comes beyond is refused at once with `log_unavailable` and a time to
+//! retry. Nothing refused was published.
 
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use skywave_engine::lanes::{Receiver, Turn};
 use skywave_ports::{BusError, BusMessage, Inbox, LogError, LogPosition, Subscription};
-use skywave_protocol::inner::{CoreAnswer, CoreReply, CoreRequest, LogRecord, ReplyTo};
+use skywave_protocol::inner::{CoreAnswer, CorePhase, CoreReply, CoreRequest, LogRecord, ReplyTo};
 use skywave_protocol::{ErrorCode, Subject, WireError};
 use tokio::sync::mpsc;
+use tokio::task::unconstrained;
 
+use crate::announcing::Announcing;
 use crate::service::Shared;
 use crate::stop::StopSignal;
 
@@ -29,6 +37,11 @@ pub(crate) const GROUP: &str = "core";
 /// Requests taken from the bus at a time.
 const READ_REQUESTS: usize = 256;
 
+/// Fewer requests than this at a time are worth waiting for company; more of them have it.
+const FEW: usize = 32;
+/// Longest time between two takes that is spent waiting for company, however long the log may gather: the queue is bounded.
+const COMPANY: Duration = Duration::from_millis(10);
+
 type Append = BoxFuture<'static, (Option<ReplyTo>, Result<LogPosition, LogError>)>;
 
 pub(crate) struct Ingest {
@@ -36,6 +49,9 @@ pub(crate) struct Ingest {
     requests: mpsc::Receiver<BusMessage>,
     /// Ended first at a stop, so that requests go to other cores or are refused by the edge.
     subscription: Option<Subscription>,
+    /// `None`: this core is alone, in the process of its only edge.
+    announcing: Option<Announcing>,
+    receiver: Receiver,
     /// Bounded by `appends_in_flight`; requests beyond it are refused.
     appends: FuturesUnordered<Append>,
 }
@@ -46,30 +62,44 @@ impl Ingest {
         let (inbox, requests) = Inbox::new(shared.config.request_queue);
         let subject = Subject::ingest(&shared.config.cell);
         let subscription = Some(shared.bus.subscribe(&subject, Some(GROUP), &inbox).await?);
-        Ok(Self { shared, requests, subscription, appends: FuturesUnordered::new() })
+        let announcing = match &shared.config.announced {
+            Some(id) => Some(Announcing::subscribe(&shared, id.clone(), &inbox).await?),
+            None => None,
+        };
+        let (receiver, appends) = (Receiver::default(), FuturesUnordered::new());
+        Ok(Self { shared, requests, subscription, announcing, receiver, appends })
     }
 
     /// Runs until told to stop; then every append that was started is waited for, unless the stop is immediate.
     pub(crate) async fn run(mut self, mut stop: StopSignal) {
         let mut stop_now = stop.clone();
         let mut batch = Vec::with_capacity(READ_REQUESTS);
+        let (mut taken, mut taken_at) = (0, Instant::now());
         loop {
+            let company = if taken < FEW { self.company(taken_at) } else { None };
             tokio::select! {
                 biased;
                 _ = stop.requested(), if self.subscription.is_some() => {
                     // The queue's remaining requests are still served: their publishers wait.
                     self.subscription = None;
+                    if let Some(announcing) = &mut self.announcing {
+                        announcing.leave();
+                    }
                 }
                 () = stop_now.now() => return,
+                () = Announcing::next(&mut self.announcing) => {}
                 Some((reply, result)) = self.appends.next() => {
                     self.appended(reply, result);
-                    // What else the same commit has brought.
-                    while let Some(Some((reply, result))) = self.appends.next().now_or_never() {
+                    // What else the same commit has brought, and be it more than a task's turn: what lingers here would
+                    // count as in flight, and publishes be refused for it.
+                    while let Some(Some((reply, result))) = unconstrained(self.appends.next()).now_or_never() {
                         self.appended(reply, result);
                     }
                 }
-                count = self.requests.recv_many(&mut batch, READ_REQUESTS) => {
-                    if count == 0 {
+                () = sleep_until(company), if company.is_some() => {}
+                taken_now = self.requests.recv_many(&mut batch, READ_REQUESTS), if company.is_none() => {
+                    (taken, taken_at) = (taken_now, Instant::now());
+                    if taken == 0 {
                         break;
                     }
                     let time_ms = unix_now_ms();
@@ -84,16 +114,38 @@ impl Ingest {
             tokio::select! {
                 append = self.appends.next() => match append {
                     Some((reply, result)) => self.appended(reply, result),
-                    None => return,
+                    None => break,
                 },
                 () = stop_now.now() => return,
             }
         }
+        if let Some(announcing) = &self.announcing {
+            announcing.say(CorePhase::Gone);
+        }
+    }
+
+    /// Until when requests may wait for each other, if at all; `taken_at`: when the last ones were taken.
+    fn company(&self, taken_at: Instant) -> Option<Instant> {
+        let until = self.shared.log.next_begin()?.min(taken_at + COMPANY);
+        (until > Instant::now()).then_some(until)
     }
 
     async fn accept(&mut self, request: Bytes, time_ms: u64) {
         let mut record = match CoreRequest::decode(request) {
             Ok(CoreRequest::Publish(record)) => record,
+            Ok(CoreRequest::Numbered { link, number, record }) => {
+                if !self.is_its_turn(link, number, &record) {
+                    return;
+                }
+                record
+            }
+            Ok(CoreRequest::Check { link, next, reply }) => {
+                let missing = self.receiver.check(self.shared.now(), &reply.subject, link, next);
+                if let Some(number) = missing {
+                    self.tell_missing(&reply.subject, link, number);
+                }
+                return;
+            }
             Ok(CoreRequest::History { reply, .. }) => {
                 let error = WireError::new(ErrorCode::BadRequest, "history is asked for on another subject");
                 return self.shared.answer(&reply, Err(error));
@@ -117,12 +169,32 @@ impl Ingest {
         self.append(record).await;
     }
 
+    /// Whether a publish is the next one of its link. What is not taken is sent again by its edge.
+    fn is_its_turn(&mut self, link: u64, number: u64, record: &LogRecord) -> bool {
+        let Some(reply) = &record.reply else {
+            self.shared.metrics.requests_malformed.inc();
+            return false;
+        };
+        match self.receiver.numbered(self.shared.now(), &reply.subject, link, number) {
+            Turn::Take => return true,
+            Turn::Drop => {}
+            Turn::Missing(number) => self.tell_missing(&reply.subject, link, number),
+        }
+        false
+    }
+
+    fn tell_missing(&self, requester: &Subject, link: u64, number: u64) {
+        self.shared.metrics.holes.inc();
+        let reply = ReplyTo { subject: requester.clone(), correlation: 0 };
+        self.shared.answer(&reply, Ok(CoreAnswer::Missing { link, number }));
+    }
+
     /// Why nothing can be taken now.
     fn busy(&self, record: &LogRecord) -> Option<&'static str> {
         if self.appends.len() >= self.shared.config.appends_in_flight {
             return Some("too many publishes wait for the log");
         }
-        let stalled = self.shared.tail_of(&record.channel).is_some_and(|tail| tail.is_stalled());
+        let stalled = self.shared.is_stalled(self.shared.partition_of(&record.channel));
         stalled.then_some("the store takes nothing and too much waits for it")
     }
 
@@ -156,9 +228,17 @@ impl Ingest {
     }
 }
 
+async fn sleep_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 fn reason(error: &LogError) -> &'static str {
     match error {
         LogError::Full(_) => "the log has no room",
+        LogError::Refused(_) => "the log takes no appends",
         LogError::TooLarge { .. } => "too large for the log",
         LogError::Unavailable(_) => "the log is unavailable",
         LogError::Trimmed { .. } | LogError::NoPartition(_) => "internal",
@@ -171,6 +251,10 @@ fn wire_error(error: LogError, retry_after_ms: u64) -> WireError {
     match error {
         LogError::Full(_) => {
             WireError::new(ErrorCode::LogUnavailable, "the log has no room").retry_after_ms(retry_after_ms)
+        }
+        LogError::Refused(_) => {
+            WireError::new(ErrorCode::LogUnavailable, "the log takes no publishes at present")
+                .retry_after_ms(retry_after_ms)
         }
         LogError::Unavailable(_) => {
             WireError::new(ErrorCode::Timeout, "the log has not answered; retry with the same id")
@@ -192,8 +276,13 @@ impl Shared {
     /// Answers a request. An answer that the bus loses is a timeout to the requester, who tries again.
     pub(crate) fn answer(&self, to: &ReplyTo, result: Result<CoreAnswer, WireError>) {
         let reply = CoreReply { correlation: to.correlation, result }.encode();
-        if let Err(error) = self.bus.publish(&to.subject, reply) {
-            tracing::debug!(subject = %to.subject, %error, "not answered");
+        match self.bus.publish(&to.subject, reply) {
+            Ok(()) => {}
+            // It would be asked for again and again.
+            Err(error @ BusError::TooLarge(_)) => {
+                tracing::warn!(subject = %to.subject, %error, "not answered; is core.history_page_bytes below the bus's limit?");
+            }
+            Err(error) => tracing::debug!(subject = %to.subject, %error, "not answered"),
         }
     }
 }

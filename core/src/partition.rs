@@ -1,33 +1,39 @@
-//! Ownership of partitions: one owner task for each that the log's group assigns to this process.
+//! One owned partition: its owner's life.
 //!
-//! An owner's life: load the snapshot → read the log from the checkpoint → (caught up with the log's end as it was) serve
-//! → stop when revoked, when another owner has written, or when the process ends. An owner that failed begins again
-//! after a backoff, from the store.
+//! Load the snapshot → read the log from the checkpoint → (caught up with the log's end as it was) serve → stop when the
+//! partition goes to another core, when another owner has written, or when the process ends. An owner that failed begins
+//! again after a backoff, from the store.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use hashbrown::HashMap;
-use parking_lot::RwLock;
 use skywave_engine::sequencer::{DedupRecord, Sequencer, SequencerConfig};
 use skywave_engine::time::Millis;
 use skywave_ports::log::{LogPosition, Partition};
-use skywave_ports::{Assignment, LogEntry, LogError, LogReader, Snapshot, StoreError};
+use skywave_ports::{LogEntry, LogError, LogReader, Snapshot, StoreError};
 use tokio::task::JoinHandle;
 
+use crate::backends::Backends;
 use crate::backoff::Backoff;
+use crate::dead_letters::LogLetters;
+use crate::freshness::Freshness;
 use crate::heads::Heads;
+use crate::history;
 use crate::metrics::PartitionLabel;
+use crate::owned::Serving;
 use crate::persister::{Conflict, Persister};
 use crate::sequencer::Driver;
 use crate::service::Shared;
-use crate::stop::{self, Stop, StopSignal, Stopper};
+use crate::stop::{Stop, StopSignal};
 use crate::tail::{Tail, TailLimits};
 
 /// Records applied between two looks at the clock, at stop requests and at the tail.
 const READ_RECORDS: usize = 512;
+/// How long the next owner is kept waiting for the store to take what this one has sequenced. What it has not taken by then
+/// is replayed by the next one.
+const HAND_OVER: Duration = Duration::from_millis(500);
 
 /// Why an owner stopped before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -52,111 +58,19 @@ enum OwnerError {
     Persister,
 }
 
-/// The partitions this process owns, for those who answer requests about them.
-#[derive(Default)]
-pub(crate) struct Owned {
-    partitions: RwLock<HashMap<Partition, OwnedPartition>>,
-}
-
-#[derive(Clone)]
-pub(crate) struct OwnedPartition {
-    /// `None` until the log has been replayed.
-    pub(crate) tail: Option<Arc<Tail>>,
-}
-
-impl Owned {
-    /// `None`: not owned here.
-    pub(crate) fn get(&self, partition: Partition) -> Option<OwnedPartition> {
-        self.partitions.read().get(&partition).cloned()
-    }
-
-    fn set(&self, partition: Partition, tail: Option<Arc<Tail>>) {
-        self.partitions.write().insert(partition, OwnedPartition { tail });
-    }
-
-    fn remove(&self, partition: Partition) {
-        self.partitions.write().remove(&partition);
-    }
-
-    /// Whether every owned partition has been replayed, and there is one.
-    pub(crate) fn all_caught_up(&self) -> bool {
-        let partitions = self.partitions.read();
-        !partitions.is_empty() && partitions.values().all(|owned| owned.tail.is_some())
-    }
-}
-
-/// Follows the assignments until told to stop; returns when all owners have ended.
-pub(crate) async fn own_assigned(shared: Arc<Shared>, mut stop: StopSignal) {
-    let mut owners: HashMap<Partition, (Stopper, JoinHandle<()>)> = HashMap::new();
-    let mut backoff = Backoff::default();
-    'joining: loop {
-        let joined = tokio::select! {
-            joined = shared.log.join("sequencer") => joined,
-            _ = stop.requested() => break,
-        };
-        let mut assignments = match joined {
-            Ok(assignments) => assignments,
-            Err(error) => {
-                tracing::warn!(%error, "the sequencer group cannot be joined; trying on");
-                backoff.wait().await;
-                continue;
-            }
-        };
-        loop {
-            let assignment = tokio::select! {
-                assignment = assignments.next() => assignment,
-                _ = stop.requested() => break 'joining,
-            };
-            match assignment {
-                Ok(Assignment::Assigned(partition)) => {
-                    shared.owned.set(partition, None);
-                    shared.update_ready();
-                    let (stopper, signal) = stop::channel();
-                    let owner = tokio::spawn(own(Arc::clone(&shared), partition, signal));
-                    owners.insert(partition, (stopper, owner));
-                }
-                Ok(Assignment::Revoked(partition)) => {
-                    if let Some((stopper, owner)) = owners.remove(&partition) {
-                        stopper.stop(Stop::Now);
-                        let _ = owner.await;
-                    }
-                    shared.owned.remove(partition);
-                    shared.update_ready();
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "the sequencer group is lost; joining again");
-                    backoff.wait().await;
-                    break;
-                }
-            }
-        }
-        for (_, (stopper, owner)) in owners.drain() {
-            stopper.stop(Stop::Now);
-            let _ = owner.await;
-        }
-    }
-    let how = stop.requested().await;
-    for (stopper, _) in owners.values() {
-        stopper.stop(how);
-    }
-    for (_, (_, owner)) in owners {
-        let _ = owner.await;
-    }
-}
-
 /// Owns a partition until told to stop, beginning again after failures.
-async fn own(shared: Arc<Shared>, partition: Partition, mut stop: StopSignal) {
+pub(crate) async fn own(shared: Arc<Shared>, partition: Partition, mut stop: StopSignal) {
     let mut backoff = Backoff::default();
     loop {
         let started = Instant::now();
         // A bug met in one record must not leave a core that looks alive and sequences nothing.
         let ended = AssertUnwindSafe(own_once(&shared, partition, &mut stop)).catch_unwind().await;
         let ended = ended.unwrap_or(Err(OwnerError::Panicked));
-        shared.owned.set(partition, None);
-        shared.update_ready();
         match ended {
             Ok(()) => return,
             Err(error) => {
+                shared.owned.fail(partition, &error.to_string());
+                shared.update_ready();
                 shared.metrics.owner_failures.inc();
                 tracing::error!(partition, %error, "a partition's owner stopped; it begins again");
             }
@@ -171,9 +85,14 @@ async fn own(shared: Arc<Shared>, partition: Partition, mut stop: StopSignal) {
     }
 }
 
-async fn own_once(shared: &Shared, partition: Partition, stop: &mut StopSignal) -> Result<(), OwnerError> {
+async fn own_once(
+    shared: &Arc<Shared>,
+    partition: Partition,
+    stop: &mut StopSignal,
+) -> Result<(), OwnerError> {
     // Everything that is kept: the window ends at the newest entry, which only the store knows.
     let snapshot = shared.store.load(partition, 0).await?;
+    let asked = Instant::now();
     let (first, end) = shared.log.bounds(partition).await?;
     if snapshot.checkpoint < first {
         return Err(OwnerError::LogAheadOfStore { first, checkpoint: snapshot.checkpoint });
@@ -194,7 +113,7 @@ async fn own_once(shared: &Shared, partition: Partition, stop: &mut StopSignal) 
     let tail = Arc::new(Tail::new(TailLimits {
         records: shared.config.unpersisted_records,
         bytes: shared.config.unpersisted_bytes,
-        stall_after: Duration::from_millis(shared.config.stall_ms),
+        stall_after: shared.config.stall_after(),
     }));
     let persister = Persister {
         partition,
@@ -204,8 +123,15 @@ async fn own_once(shared: &Shared, partition: Partition, stop: &mut StopSignal) 
         log: Arc::clone(&shared.log),
         store: Arc::clone(&shared.store),
         config: Arc::clone(&shared.config),
+        letters: LogLetters::new(
+            &shared.config.cell,
+            partition,
+            shared.dead_letters.clone(),
+            shared.metrics.clone(),
+        ),
         metrics: shared.metrics.clone(),
     };
+    let snapshot_end = snapshot.checkpoint;
     let mut owner = Owner {
         shared,
         partition,
@@ -213,8 +139,8 @@ async fn own_once(shared: &Shared, partition: Partition, stop: &mut StopSignal) 
         driver: driver(shared, snapshot),
         reader,
         persister: Aborting(tokio::spawn(persister.run())),
-        tail,
-        serving: false,
+        serving: Arc::new(Serving { tail, freshness: Freshness::new(snapshot_end, asked) }),
+        listening: None,
     };
     owner.run(end, stop).await
 }
@@ -231,7 +157,8 @@ fn driver(shared: &Shared, snapshot: Snapshot) -> Driver {
     };
     let sequencer = Sequencer::restore(snapshot.epoch, snapshot.checkpoint, snapshot.heads, dedup, config);
     let heads = Heads::new(shared.config.head_announce_ms, shared.config.head_channels);
-    Driver::new(sequencer, Arc::clone(&shared.bus), heads, shared.metrics.clone())
+    let backends = Backends::new(&shared.config, shared.metrics.clone());
+    Driver::new(sequencer, Arc::clone(&shared.bus), heads, backends, shared.metrics.clone())
 }
 
 /// Ends the task with its owner.
@@ -244,15 +171,15 @@ impl<T> Drop for Aborting<T> {
 }
 
 struct Owner<'a> {
-    shared: &'a Shared,
+    shared: &'a Arc<Shared>,
     partition: Partition,
     label: PartitionLabel,
     driver: Driver,
     reader: Box<dyn LogReader>,
     persister: Aborting<Result<(), Conflict>>,
-    tail: Arc<Tail>,
-    /// The log as it stood at the start has been replayed.
-    serving: bool,
+    serving: Arc<Serving>,
+    /// Takes history reads; there once the log as it stood at the start has been replayed.
+    listening: Option<Aborting<()>>,
 }
 
 /// What an owner does next.
@@ -266,7 +193,7 @@ enum Step {
 impl Owner<'_> {
     async fn run(&mut self, replay_until: LogPosition, stop: &mut StopSignal) -> Result<(), OwnerError> {
         loop {
-            if !self.serving && self.driver.next_position() >= replay_until {
+            if self.listening.is_none() && self.driver.next_position() >= replay_until {
                 self.caught_up();
             }
             match self.step(stop).await {
@@ -274,6 +201,7 @@ impl Owner<'_> {
                 Step::Heads => self.driver.announce_heads(self.shared.now()),
                 Step::PersisterEnded(ended) => return ended,
                 Step::Stop(Stop::Finish) => return self.finish(stop).await,
+                Step::Stop(Stop::HandOver) => return self.hand_over(stop).await,
                 Step::Stop(_) => return Ok(()),
             }
         }
@@ -282,7 +210,8 @@ impl Owner<'_> {
     /// Waits for the next thing to do. While the tail is full nothing is read: sequencing pauses.
     async fn step(&mut self, stop: &mut StopSignal) -> Step {
         let heads_due = self.driver.heads_due().map(|due| due.saturating_sub(self.shared.now()));
-        let Self { shared, tail, reader, persister, .. } = self;
+        let Self { shared, serving, reader, persister, .. } = self;
+        let tail = &serving.tail;
         let read = async {
             if tail.is_full() {
                 shared.metrics.pauses.inc();
@@ -301,16 +230,19 @@ impl Owner<'_> {
 
     fn apply(&mut self, entries: Vec<LogEntry>) {
         let now = self.shared.now();
-        self.tail.add(entries.into_iter().map(|entry| self.driver.apply(now, entry)).collect());
+        let tail = &self.serving.tail;
+        tail.add(entries.into_iter().map(|entry| self.driver.apply(now, entry)).collect());
+        self.serving.freshness.applied(self.driver.next_position());
         self.driver.emit();
         let metrics = &self.shared.metrics;
         metrics.position.get_or_create(&self.label).set(self.driver.next_position() as i64);
-        metrics.unpersisted.get_or_create(&self.label).set(self.tail.len() as i64);
+        metrics.unpersisted.get_or_create(&self.label).set(tail.len() as i64);
     }
 
     fn caught_up(&mut self) {
-        self.serving = true;
-        self.shared.owned.set(self.partition, Some(Arc::clone(&self.tail)));
+        let listening = history::listen_for_owner(Arc::clone(self.shared), self.partition);
+        self.shared.owned.serve(self.partition, Arc::clone(&self.serving));
+        self.listening = Some(Aborting(tokio::spawn(listening)));
         self.shared.update_ready();
         tracing::info!(partition = self.partition, position = self.driver.next_position(), "caught up");
     }
@@ -319,16 +251,32 @@ impl Owner<'_> {
     async fn finish(&mut self, stop: &mut StopSignal) -> Result<(), OwnerError> {
         let (_, end) = self.shared.log.bounds(self.partition).await?;
         while self.driver.next_position() < end {
-            tokio::select! {
-                () = self.tail.room() => {}
+            let serving = Arc::clone(&self.serving);
+            let read = async {
+                serving.tail.room().await;
+                self.reader.next(READ_RECORDS).await
+            };
+            let entries = tokio::select! {
+                entries = read => entries?,
                 () = stop.now() => return Ok(()),
-            }
-            let entries = self.reader.next(READ_RECORDS).await?;
+            };
             self.apply(entries);
         }
-        self.tail.close();
+        self.store_tail(stop, Duration::MAX).await
+    }
+
+    /// The partition goes to another core. Nothing more is sequenced; what is, is stored, so that the next owner has little
+    /// to replay and no commit of this one meets it.
+    async fn hand_over(&mut self, stop: &mut StopSignal) -> Result<(), OwnerError> {
+        self.listening = None;
+        self.store_tail(stop, HAND_OVER).await
+    }
+
+    async fn store_tail(&mut self, stop: &mut StopSignal, within: Duration) -> Result<(), OwnerError> {
+        self.serving.tail.close();
         tokio::select! {
             ended = &mut self.persister.0 => persister_ended(ended).or(Ok(())),
+            () = tokio::time::sleep(within) => Ok(()),
             () = stop.now() => Ok(()),
         }
     }

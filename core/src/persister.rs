@@ -3,6 +3,7 @@
 //! - One commit at a time, conditional on the checkpoint of the one before.
 //! - A store that fails is tried again, with backoff, for as long as it takes: meanwhile the tail fills up and pauses
 //!   sequencing (see `tail`), and nothing is lost, because the log is trimmed only behind a committed checkpoint.
+//! - Before a commit goes past records that cannot be read they are dead letters (`dead_letters`).
 //! - A checkpoint that has moved means that another owner has written: this one stops ([`Conflict`]). Both have computed
 //!   the same offsets, so nothing needs undoing.
 
@@ -14,6 +15,7 @@ use skywave_ports::{Checkpoint, Commit, DedupKeep, Log, Store, StoreError};
 
 use crate::backoff::Backoff;
 use crate::config::CoreConfig;
+use crate::dead_letters::LogLetters;
 use crate::metrics::{CoreMetrics, PartitionLabel};
 use crate::tail::{Batch, Tail};
 
@@ -39,6 +41,7 @@ pub(crate) struct Persister {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) config: Arc<CoreConfig>,
+    pub(crate) letters: LogLetters,
     pub(crate) metrics: CoreMetrics,
 }
 
@@ -65,7 +68,8 @@ impl Persister {
     }
 
     async fn persist(&mut self, batch: Batch) -> Result<(), Conflict> {
-        let Batch { next, records, publications, dedup } = batch;
+        let Batch { next, records, publications, dedup, unreadable } = batch;
+        self.letters.bury(&unreadable, &self.tail).await;
         self.newest_dedup_ms = dedup.iter().map(|entry| entry.time_ms).fold(self.newest_dedup_ms, u64::max);
         let commit = Commit {
             expected: self.checkpoint,

@@ -7,12 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skywave_ports::Retention;
+use skywave_ports::log::Partition;
 use skywave_protocol::{Durability, NamespaceOptions};
 
 use crate::backoff::Backoff;
 use crate::ingest::unix_now_ms;
+use crate::owned::Ownership;
 use crate::service::Shared;
 use crate::stop::StopSignal;
+
+/// The partition whose owner walks.
+const FIRST: Partition = 0;
+
+/// How often another core looks whether it has become its turn.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Runs until told to stop.
 pub(crate) async fn run(shared: Arc<Shared>, mut stop: StopSignal) {
@@ -25,13 +33,20 @@ pub(crate) async fn run(shared: Arc<Shared>, mut stop: StopSignal) {
 async fn walk(shared: &Shared) {
     let mut backoff = Backoff::default();
     loop {
+        while !is_mine(shared) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
         for (name, options) in &shared.config.namespaces {
-            if options.durability == Durability::Durable {
+            if is_mine(shared) && options.durability == Durability::Durable {
                 walk_namespace(shared, name, options, &mut backoff).await;
             }
         }
         tokio::time::sleep(Duration::from_millis(shared.config.retention_interval_ms)).await;
     }
+}
+
+fn is_mine(shared: &Shared) -> bool {
+    matches!(shared.owned.get(FIRST), Some(Ownership::Serving(_)))
 }
 
 /// One walk through a namespace. A failure ends it; the next round begins where it was.

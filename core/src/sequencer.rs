@@ -3,7 +3,8 @@
 //! - decodes each record, applies it, and prepares the live publication and the answer to the publisher;
 //! - gives back what history and the persister need, and emits only when that has been put into the tail: whoever hears
 //!   of a publication must find it in history;
-//! - announces heads.
+//! - announces heads;
+//! - tells backends the same as JSON, of the namespaces that want it (`backends`).
 //!
 //! Everything it emits is at most once and may be emitted again after a restart (the log is replayed from the
 //! checkpoint): edges drop what they have by offset, and a repeated answer finds nobody waiting.
@@ -18,6 +19,8 @@ use skywave_ports::{Bus, DedupEntry, LogEntry, StoredPublication};
 use skywave_protocol::inner::{CoreAnswer, CoreReply, Live, LogRecord, ReplyTo};
 use skywave_protocol::{ChannelName, Offset, Position, Subject};
 
+use crate::backends::Backends;
+use crate::dead_letters::Unreadable;
 use crate::heads::Heads;
 use crate::metrics::CoreMetrics;
 use crate::tail::Applied;
@@ -26,14 +29,21 @@ pub(crate) struct Driver {
     sequencer: Sequencer,
     bus: Arc<dyn Bus>,
     heads: Heads,
+    backends: Backends,
     metrics: CoreMetrics,
-    /// Prepared and not yet emitted: at most two messages per record of one read.
+    /// Prepared and not yet emitted: at most three messages per record of one read.
     prepared: Vec<(Subject, Bytes)>,
 }
 
 impl Driver {
-    pub(crate) fn new(sequencer: Sequencer, bus: Arc<dyn Bus>, heads: Heads, metrics: CoreMetrics) -> Self {
-        Self { sequencer, bus, heads, metrics, prepared: Vec::new() }
+    pub(crate) fn new(
+        sequencer: Sequencer,
+        bus: Arc<dyn Bus>,
+        heads: Heads,
+        backends: Backends,
+        metrics: CoreMetrics,
+    ) -> Self {
+        Self { sequencer, bus, heads, backends, metrics, prepared: Vec::new() }
     }
 
     /// Position of the next record to apply.
@@ -44,13 +54,14 @@ impl Driver {
     /// Applies one entry. Nobody hears of it before [`Driver::emit`]. `now` only times the announcement of heads.
     pub(crate) fn apply(&mut self, now: Millis, entry: LogEntry) -> Applied {
         let LogEntry { position, value } = entry;
-        let record = match LogRecord::decode(value) {
+        let record = match LogRecord::decode(value.clone()) {
             Ok(record) => record,
             Err(error) => {
                 // Every owner passes over the same records, so offsets agree all the same.
                 tracing::error!(position, %error, "a log record cannot be read and is passed over");
                 self.metrics.records_unreadable.inc();
-                return Applied { position, publication: None, dedup: None };
+                let unreadable = Box::new(Unreadable { position, record: value, reason: error.to_string() });
+                return Applied { position, publication: None, dedup: None, unreadable: Some(unreadable) };
             }
         };
         let sequenced = self.sequencer.apply(position, &record);
@@ -66,13 +77,23 @@ impl Driver {
                     publication: Arc::clone(&publication),
                 };
                 self.prepared.push((Subject::live(&channel), live.encode()));
+                self.prepared.extend(self.backends.publication(
+                    &channel,
+                    self.sequencer.epoch(),
+                    &publication,
+                ));
                 self.heads.published(now, &channel, offset);
                 let publication = StoredPublication { channel, publication };
-                Applied { position, publication: Some(publication), dedup: dedup.map(stored) }
+                Applied {
+                    position,
+                    publication: Some(publication),
+                    dedup: dedup.map(stored),
+                    unreadable: None,
+                }
             }
             Sequenced::Duplicate { .. } => {
                 self.metrics.duplicates.inc();
-                Applied { position, publication: None, dedup: None }
+                Applied { position, publication: None, dedup: None, unreadable: None }
             }
         };
         if let Some(reply) = reply {
@@ -105,7 +126,11 @@ impl Driver {
         self.metrics.heads_announced.inc();
         let subject = Subject::live(&channel);
         let position = Position { epoch: self.sequencer.epoch().clone(), offset };
+        let for_backends = self.backends.head(&channel, &position);
         self.publish(&subject, Live::Head { channel, position }.encode());
+        if let Some((subject, head)) = for_backends {
+            self.publish(&subject, head);
+        }
     }
 
     pub(crate) fn heads_due(&self) -> Option<Millis> {
@@ -115,6 +140,7 @@ impl Driver {
     /// A bus that cannot take it loses it, as it may: edges find the hole by the next offset or head.
     fn publish(&self, subject: &Subject, payload: Bytes) {
         if let Err(error) = self.bus.publish(subject, payload) {
+            self.metrics.not_emitted.inc();
             tracing::debug!(%subject, %error, "not emitted");
         }
     }

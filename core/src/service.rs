@@ -1,26 +1,30 @@
 //! The core as a whole: starts its parts, knows when it is ready, and ends them in order.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use prometheus_client::registry::Registry;
 use skywave_engine::time::Millis;
 use skywave_ports::log::Partition;
-use skywave_ports::{Bus, BusError, Log, Store};
+use skywave_ports::{Bus, BusError, Events, Inbox, Log, Store};
 use skywave_protocol::{ChannelName, Epoch};
 use skywave_runtime::Shutdown;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::assigned;
 use crate::config::{ConfigError, CoreConfig};
 use crate::history::History;
 use crate::ingest::Ingest;
 use crate::metrics::CoreMetrics;
-use crate::partition::{self, Owned};
+use crate::news::{News, Stalls};
+use crate::owned::Owned;
+use crate::passing::Passed;
 use crate::retention;
+use crate::standing::Standing;
 use crate::stop::{self, Stop};
-use crate::tail::Tail;
 
 /// What a core needs from outside.
 #[derive(Clone)]
@@ -28,6 +32,8 @@ pub struct Ports {
     pub log: Arc<dyn Log>,
     pub store: Arc<dyn Store>,
     pub bus: Arc<dyn Bus>,
+    /// Where log records that cannot be read are kept, as dead letters; `None`: nowhere, they are only counted.
+    pub dead_letters: Option<Arc<dyn Events>>,
 }
 
 /// Why a core could not start.
@@ -42,11 +48,11 @@ pub enum CoreError {
 /// A part of the core has died: nothing it was asked for is answered any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the core has failed: its {0} task ended")]
-pub struct CoreFailed(&'static str);
+pub struct CoreFailed(pub(crate) &'static str);
 
 /// A running core.
 pub struct Core {
-    ready: watch::Receiver<bool>,
+    shared: Arc<Shared>,
     task: JoinHandle<Result<(), CoreFailed>>,
 }
 
@@ -56,8 +62,17 @@ pub(crate) struct Shared {
     pub(crate) log: Arc<dyn Log>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) bus: Arc<dyn Bus>,
+    pub(crate) dead_letters: Option<Arc<dyn Events>>,
     pub(crate) metrics: CoreMetrics,
     pub(crate) owned: Owned,
+    /// Partitions owned elsewhere that can take nothing.
+    pub(crate) stalls: Stalls,
+    /// History reads passed on to other cores lately.
+    pub(crate) passed: Passed,
+    /// Where history reads arrive: those of the whole cell, and those passed on to partitions owned here.
+    pub(crate) history_inbox: Inbox,
+    /// The group has told this core its share.
+    member: AtomicBool,
     /// The store's epoch, once a partition has been loaded.
     pub(crate) epoch: RwLock<Option<Epoch>>,
     ready: watch::Sender<bool>,
@@ -77,29 +92,48 @@ impl Core {
         shutdown: Shutdown,
     ) -> Result<Self, CoreError> {
         config.check()?;
-        let Ports { log, store, bus } = ports;
-        let (sender, ready) = watch::channel(false);
+        let Ports { log, store, bus, dead_letters } = ports;
+        let (history_inbox, history_requests) = Inbox::new(config.request_queue);
         let shared = Arc::new(Shared {
             config: Arc::new(config),
+            stalls: Stalls::new(log.partitions()),
             log,
             store,
             bus,
+            dead_letters,
             metrics: CoreMetrics::register(registry),
             owned: Owned::default(),
+            passed: Passed::default(),
+            history_inbox,
+            member: AtomicBool::new(false),
             epoch: RwLock::new(None),
-            ready: sender,
+            ready: watch::Sender::new(false),
             started: Instant::now(),
         });
         let ingest = Ingest::subscribe(Arc::clone(&shared)).await?;
-        let history = History::subscribe(Arc::clone(&shared)).await?;
-        let task = tokio::spawn(supervise(shared, ingest, history, shutdown));
-        Ok(Self { ready, task })
+        let history = History::subscribe(Arc::clone(&shared), history_requests).await?;
+        let news = News::subscribe(Arc::clone(&shared)).await?;
+        let task = tokio::spawn(supervise(Arc::clone(&shared), ingest, history, news, shutdown));
+        Ok(Self { shared, task })
     }
 
-    /// `true` while every partition that this core owns has been replayed up to the log's end at its start (and there is
-    /// at least one). For `/health/ready`.
+    /// `true` while this core takes part in sharing the partitions and every one that it owns has been replayed up to the
+    /// log's end at its start. A core that owns nothing is a healthy standby. For `/health/ready`.
     pub fn ready(&self) -> watch::Receiver<bool> {
-        self.ready.clone()
+        self.shared.ready.subscribe()
+    }
+
+    /// What this core owns and in what state, at any time.
+    pub fn standing(&self) -> impl Fn() -> Standing + Send + Sync + 'static {
+        let shared = Arc::clone(&self.shared);
+        move || Standing::of(&shared)
+    }
+
+    /// Whether publishes to a partition would pile up, at any time: for what publishes without asking ingest.
+    pub fn stalled(&self) -> impl Fn(Partition) -> bool + Send + Sync + 'static {
+        // Whoever asks may outlive the core, and must not hold on to its ports.
+        let shared = Arc::downgrade(&self.shared);
+        move |partition| shared.upgrade().is_some_and(|shared| shared.is_stalled(partition))
     }
 
     /// Returns when the core has ended: after its shutdown, or (with an error) because one of its tasks has died, and then
@@ -114,13 +148,15 @@ async fn supervise(
     shared: Arc<Shared>,
     ingest: Ingest,
     history: History,
+    news: News,
     shutdown: Shutdown,
 ) -> Result<(), CoreFailed> {
     let (stop_ingest, ingest_stop) = stop::channel();
     let (stop_owners, owners_stop) = stop::channel();
     let mut ingest = tokio::spawn(ingest.run(ingest_stop));
-    let mut owners = tokio::spawn(partition::own_assigned(Arc::clone(&shared), owners_stop.clone()));
+    let mut owners = tokio::spawn(assigned::follow(Arc::clone(&shared), owners_stop.clone()));
     let mut history = tokio::spawn(history.run(owners_stop.clone()));
+    let mut news = tokio::spawn(news.run(owners_stop.clone()));
     let mut retention = tokio::spawn(retention::run(Arc::clone(&shared), owners_stop));
 
     // None of them ends before it is told to, unless it panics.
@@ -129,6 +165,7 @@ async fn supervise(
         _ = &mut ingest => Some("ingest"),
         _ = &mut owners => Some("partitions"),
         _ = &mut history => Some("history"),
+        _ = &mut news => Some("news"),
         _ = &mut retention => Some("retention"),
     };
     if let Some(part) = died {
@@ -164,13 +201,18 @@ impl Shared {
         skywave_engine::partition::of(channel, self.log.partitions())
     }
 
-    /// The unpersisted tail of the channel's partition, if it is owned here and replayed.
-    pub(crate) fn tail_of(&self, channel: &ChannelName) -> Option<Arc<Tail>> {
-        self.owned.get(self.partition_of(channel))?.tail
+    /// Whether the group has told this core what it owns.
+    pub(crate) fn is_member(&self) -> bool {
+        self.member.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_member(&self, member: bool) {
+        self.member.store(member, Ordering::Release);
+        self.update_ready();
     }
 
     pub(crate) fn update_ready(&self) {
-        let ready = self.owned.all_caught_up();
+        let ready = self.is_member() && self.owned.all_serving();
         self.ready.send_if_modified(|now| std::mem::replace(now, ready) != ready);
     }
 }

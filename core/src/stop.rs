@@ -7,7 +7,9 @@ pub(crate) enum Stop {
     No,
     /// Finish: what the log holds by now is sequenced and stored.
     Finish,
-    /// End now: somebody else takes over, or the log is replayed later.
+    /// Somebody else takes over: store what is sequenced if the store is quick, and let go.
+    HandOver,
+    /// End now: the log is replayed later.
     Now,
 }
 

@@ -20,6 +20,8 @@ use skywave_protocol::message::HistoryQuery;
 use skywave_protocol::{ChannelName, Offset, Publication};
 use tokio::sync::Notify;
 
+use crate::dead_letters::Unreadable;
+
 /// What one log record came to.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Applied {
@@ -27,6 +29,8 @@ pub(crate) struct Applied {
     /// `None`: a duplicate or an unreadable record, which only moves the checkpoint.
     pub(crate) publication: Option<StoredPublication>,
     pub(crate) dedup: Option<DedupEntry>,
+    /// Boxed: there is hardly ever one.
+    pub(crate) unreadable: Option<Box<Unreadable>>,
 }
 
 /// The most a tail holds.
@@ -46,6 +50,8 @@ pub(crate) struct Batch {
     pub(crate) records: usize,
     pub(crate) publications: Vec<StoredPublication>,
     pub(crate) dedup: Vec<DedupEntry>,
+    /// To be kept elsewhere before the commit.
+    pub(crate) unreadable: Vec<Unreadable>,
 }
 
 pub(crate) struct Tail {
@@ -87,6 +93,7 @@ impl Tail {
         for applied in applied {
             let last = state.queue.back().map(|last| last.position);
             assert!(last.is_none_or(|last| last < applied.position), "records are applied in log order");
+            state.bytes += applied.unreadable.as_ref().map_or(0, |unreadable| unreadable.record.len());
             if let Some(StoredPublication { channel, publication }) = &applied.publication {
                 state.bytes += publication.data.len();
                 match state.channels.get_mut(channel) {
@@ -121,6 +128,12 @@ impl Tail {
 
     pub(crate) fn is_full(&self) -> bool {
         self.full.load(Ordering::Acquire)
+    }
+
+    /// Whoever keeps the persister waiting should stop.
+    pub(crate) fn is_half_full(&self) -> bool {
+        let state = self.state.lock();
+        state.queue.len() >= self.limits.records / 2 || state.bytes >= self.limits.bytes / 2
     }
 
     fn note_fullness(&self, state: &State) {
@@ -164,6 +177,7 @@ impl Tail {
             batch.records += 1;
             batch.publications.extend(applied.publication.clone());
             batch.dedup.extend(applied.dedup.clone());
+            batch.unreadable.extend(applied.unreadable.as_deref().cloned());
         }
         (batch.records > 0).then_some(batch)
     }
@@ -173,6 +187,7 @@ impl Tail {
         let mut guard = self.state.lock();
         let state = &mut *guard;
         while let Some(applied) = state.queue.pop_front_if(|applied| applied.position < checkpoint) {
+            state.bytes -= applied.unreadable.as_ref().map_or(0, |unreadable| unreadable.record.len());
             let Some(StoredPublication { channel, publication }) = applied.publication else { continue };
             state.bytes -= publication.data.len();
             let Some(publications) = state.channels.get_mut(&channel) else {
@@ -241,11 +256,17 @@ mod tests {
         let data = Payload::Binary(Bytes::from(vec![0; 10]));
         let publication = Arc::new(Publication { offset, id: None, from: None, time_ms: 0, data });
         let channel = ChannelName::parse(channel).unwrap();
-        Applied { position, publication: Some(StoredPublication { channel, publication }), dedup: None }
+        let publication = Some(StoredPublication { channel, publication });
+        Applied { position, publication, dedup: None, unreadable: None }
     }
 
     fn skipped(position: LogPosition) -> Applied {
-        Applied { position, publication: None, dedup: None }
+        Applied { position, publication: None, dedup: None, unreadable: None }
+    }
+
+    fn unreadable(position: LogPosition, bytes: usize) -> Applied {
+        let (record, reason) = (Bytes::from(vec![0; bytes]), "odd".to_owned());
+        Applied { unreadable: Some(Box::new(Unreadable { position, record, reason })), ..skipped(position) }
     }
 
     fn tail() -> Tail {
@@ -282,6 +303,22 @@ mod tests {
         assert_eq!((batch.next, batch.records), (8, 1));
         tail.remove_before(8);
         assert_eq!((tail.batch(2), tail.len()), (None, 0));
+    }
+
+    #[test]
+    fn what_cannot_be_read_takes_its_room_until_it_is_removed() {
+        let tail = Tail::new(TailLimits { records: 100, bytes: 50, stall_after: Duration::from_secs(1) });
+        tail.add(vec![unreadable(0, 24), applied(1, "a", 1)]);
+        assert!(tail.is_half_full() && !tail.is_full());
+        tail.add(vec![unreadable(2, 20)]);
+        assert!(tail.is_full());
+        let batch = tail.batch(10).unwrap();
+        let positions: Vec<_> = batch.unreadable.iter().map(|unreadable| unreadable.position).collect();
+        assert_eq!((batch.records, batch.publications.len(), positions), (3, 1, vec![0, 2]));
+        tail.remove_before(1);
+        assert!(!tail.is_full());
+        tail.remove_before(3);
+        assert!(!tail.is_half_full());
     }
 
     #[test]

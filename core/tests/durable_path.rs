@@ -139,6 +139,24 @@ async fn a_log_that_refuses_is_reported_with_a_time_to_retry() {
 }
 
 #[tokio::test]
+async fn publishes_that_wait_for_company_are_all_taken_soon_and_in_order() {
+    let cell = Cell::new();
+    let log = std::sync::Arc::new(OddLog { gathers: true, ..OddLog::new(&cell.log) });
+    let core = cell.start_with(CoreConfig::default(), log, std::sync::Arc::new(cell.store.clone())).await;
+    core.ready().await;
+    let mut client = cell.client("edge").await;
+    for _ in 0..3 {
+        let sent: Vec<_> = (0..300).map(|_| client.send("chat:1", None, "1")).collect();
+        for correlation in sent {
+            let reply = client.answer().await;
+            assert_eq!(reply.correlation, correlation);
+            assert!(reply.result.is_ok(), "{reply:?}");
+        }
+    }
+    core.stop().await;
+}
+
+#[tokio::test]
 async fn too_many_waiting_publishes_are_refused_not_queued() {
     let cell = Cell::new();
     let log = std::sync::Arc::new(OddLog { appends_end: false, ..OddLog::new(&cell.log) });

@@ -218,7 +218,7 @@ async fn history_has_no_hole_at_the_seam() {
 
 #[tokio::test]
 async fn partitions_are_owned_and_served_each_for_itself() {
-    let cell = Cell { log: MemoryLog::new(4), ..Cell::new() };
+    let cell = Cell::with_partitions(4);
     let core = cell.start_ready(quick()).await;
     let mut client = cell.client("edge").await;
     for round in 1..=5 {

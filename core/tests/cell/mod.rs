@@ -2,8 +2,11 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub mod crash;
+pub mod scripted;
+
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -11,7 +14,7 @@ use prometheus_client::registry::Registry;
 use skywave_core::{Core, CoreConfig, Ports};
 use skywave_ports::memory::{MemoryBus, MemoryLog, MemoryStore};
 use skywave_ports::{
-    Assignment, Assignments, Bus, BusMessage, Inbox, Log, LogError, LogReader, Store, Subscription,
+    Assignment, Assignments, Bus, BusMessage, Events, Inbox, Log, LogError, LogReader, Store, Subscription,
 };
 use skywave_protocol::inner::{CoreAnswer, CoreReply, CoreRequest, HistoryAnswer, Live, LogRecord, ReplyTo};
 use skywave_protocol::message::HistoryQuery;
@@ -22,7 +25,7 @@ use skywave_runtime::{ShutdownTrigger, shutdown};
 use tokio::sync::mpsc;
 
 /// Bounds every wait: a test that would hang fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("{what}: not in {PATIENCE:?}"))
@@ -44,8 +47,12 @@ pub struct Running {
 
 impl Cell {
     pub fn new() -> Self {
+        Self::with_partitions(1)
+    }
+
+    pub fn with_partitions(partitions: u32) -> Self {
         Self {
-            log: MemoryLog::new(1),
+            log: MemoryLog::new(partitions),
             store: MemoryStore::new(Epoch::parse("first").unwrap()),
             bus: MemoryBus::new(),
         }
@@ -56,9 +63,20 @@ impl Cell {
     }
 
     pub async fn start_with(&self, config: CoreConfig, log: Arc<dyn Log>, store: Arc<dyn Store>) -> Running {
+        self.start_keeping(config, log, store, None).await
+    }
+
+    /// With a place for dead letters.
+    pub async fn start_keeping(
+        &self,
+        config: CoreConfig,
+        log: Arc<dyn Log>,
+        store: Arc<dyn Store>,
+        dead_letters: Option<Arc<dyn Events>>,
+    ) -> Running {
         let (trigger, shutdown) = shutdown::channel();
         let mut registry = Registry::default();
-        let ports = Ports { log, store, bus: Arc::new(self.bus.clone()) };
+        let ports = Ports { log, store, bus: Arc::new(self.bus.clone()), dead_letters };
         let core = Core::start(config, ports, &mut registry, shutdown).await.unwrap();
         Running { core, trigger, registry }
     }
@@ -124,15 +142,15 @@ impl Running {
 
 /// Speaks as one worker of an edge.
 pub struct Client {
-    bus: MemoryBus,
-    reply: Subject,
+    pub bus: MemoryBus,
+    pub reply: Subject,
     messages: mpsc::Receiver<BusMessage>,
     correlation: u64,
     _subscription: Subscription,
 }
 
 impl Client {
-    fn reply_to(&mut self) -> ReplyTo {
+    pub fn reply_to(&mut self) -> ReplyTo {
         self.correlation += 1;
         ReplyTo { subject: self.reply.clone(), correlation: self.correlation }
     }
@@ -247,13 +265,15 @@ pub struct OddLog {
     pub log: MemoryLog,
     /// `false`: an append never ends.
     pub appends_end: bool,
+    /// It says that it would begin no append for an hour.
+    pub gathers: bool,
     /// Every member is told that it owns everything, for ever.
     pub owned_by_all: bool,
 }
 
 impl OddLog {
     pub fn new(log: &MemoryLog) -> Self {
-        Self { log: log.clone(), appends_end: true, owned_by_all: false }
+        Self { log: log.clone(), appends_end: true, gathers: false, owned_by_all: false }
     }
 }
 
@@ -270,6 +290,9 @@ impl Log for OddLog {
     }
     fn record_bytes(&self) -> usize {
         self.log.record_bytes()
+    }
+    fn next_begin(&self) -> Option<Instant> {
+        self.gathers.then(|| Instant::now() + Duration::from_secs(3_600))
     }
     async fn bounds(&self, partition: u32) -> Result<(u64, u64), LogError> {
         self.log.bounds(partition).await
