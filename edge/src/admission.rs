@@ -13,6 +13,7 @@ use skywave_engine::{Rate, TokenBucket};
 use skywave_protocol::{ErrorCode, WireError};
 
 use crate::config::EdgeLimits;
+use crate::limits::{Limit, RegionLimits, Who};
 use crate::metrics::Refused;
 
 /// Addresses remembered at most. When full, those without a connection and with a full bucket are forgotten; if that
@@ -37,6 +38,8 @@ pub(crate) struct Admission {
     per_address: usize,
     rate: Option<Rate>,
     address_rate: Option<Rate>,
+    /// Keeps the rate of an address over the nodes of the region.
+    region: Arc<RegionLimits>,
     bucket: Mutex<Option<TokenBucket>>,
     /// By [`network`].
     addresses: Mutex<HashMap<IpAddr, Address>>,
@@ -95,13 +98,14 @@ impl From<NotAdmitted> for WireError {
 }
 
 impl Admission {
-    pub(crate) fn new(limits: &EdgeLimits) -> Self {
+    pub(crate) fn new(limits: &EdgeLimits, region: Arc<RegionLimits>) -> Self {
         Self {
             connections: AtomicUsize::new(0),
             limit: limits.connections,
             per_address: limits.connections_per_address,
             rate: limits.handshakes,
             address_rate: limits.address_handshakes,
+            region,
             bucket: Mutex::new(None),
             addresses: Mutex::default(),
             next_sweep: AtomicU64::new(0),
@@ -131,15 +135,24 @@ impl Admission {
         if self.tracks_addresses() {
             self.admit_address(now, peer)?;
         }
-        if let Some(rate) = self.rate {
-            let mut bucket = self.bucket.lock();
-            let bucket = bucket.get_or_insert_with(|| TokenBucket::full(now, rate));
-            if let Err(retry_after_ms) = bucket.take(now, rate, 1) {
-                self.release_address(peer);
-                return Err(NotAdmitted { reason: Refused::Rate, retry_after_ms });
-            }
+        let rest = self
+            .region
+            .take_from(Limit::Handshakes, Who::Network(peer), 1)
+            .map_err(|retry_after_ms| NotAdmitted { reason: Refused::AddressRate, retry_after_ms })
+            .and_then(|()| self.admit_rate(now));
+        if rest.is_err() {
+            self.release_address(peer);
         }
-        Ok(())
+        rest
+    }
+
+    fn admit_rate(&self, now: Millis) -> Result<(), NotAdmitted> {
+        let Some(rate) = self.rate else { return Ok(()) };
+        let mut bucket = self.bucket.lock();
+        let bucket = bucket.get_or_insert_with(|| TokenBucket::full(now, rate));
+        bucket
+            .take(now, rate, 1)
+            .map_err(|retry_after_ms| NotAdmitted { reason: Refused::Rate, retry_after_ms })
     }
 
     fn tracks_addresses(&self) -> bool {
@@ -188,6 +201,13 @@ impl Admission {
     }
 }
 
+impl Permit {
+    /// The network of the address that was admitted.
+    pub(crate) fn network(&self) -> IpAddr {
+        self.peer
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.admission.connections.fetch_sub(1, Ordering::Relaxed);
@@ -202,7 +222,9 @@ mod tests {
     fn admission(change: impl FnOnce(&mut EdgeLimits)) -> Arc<Admission> {
         let mut limits = EdgeLimits::default();
         change(&mut limits);
-        Arc::new(Admission::new(&limits))
+        let state = Arc::new(skywave_ports::memory::MemoryState::default());
+        let region = RegionLimits::new(&limits, state, std::time::Instant::now());
+        Arc::new(Admission::new(&limits, region))
     }
 
     fn peer(last: u8) -> IpAddr {

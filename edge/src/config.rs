@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use skywave_engine::Rate;
 use skywave_protocol::limits::{MESSAGE_BYTES_DEFAULT, OUTBOX_BYTES_DEFAULT, SUBSCRIPTIONS_DEFAULT};
 use skywave_protocol::{ChannelName, NamespaceOptions, NodeId};
@@ -19,6 +20,9 @@ pub struct EdgeConfig {
     pub region: String,
     /// Cell whose core serves the durable channels.
     pub cell: String,
+    /// The cell's cores are processes of their own, and say on the bus that they are there: publishes of one channel go to one
+    /// of them, in order.
+    pub announced_cores: bool,
     /// Worker threads; 0: one per core this process may use.
     pub workers: usize,
     /// TCP listeners (HTTP, WebSocket, SSE). Port 0 picks a free port, reported by [`crate::EdgeHandle`].
@@ -28,11 +32,66 @@ pub struct EdgeConfig {
     /// Options by namespace name; `""` holds the default namespace (names without a colon). A channel of a namespace
     /// that is not listed is refused.
     pub namespaces: BTreeMap<String, NamespaceOptions>,
-    /// Base URL clients are sent to when this node drains; `None`: they reconnect to where they came from.
+    /// Base URL clients are sent to when this node drains; `None`: to another node of the region if there is one, else they
+    /// reconnect to where they came from.
     pub drain_target: Option<String>,
+    /// Takes part in the region's ring; `None`: this node stands alone.
+    pub placement: Option<PlacementConfig>,
+    /// What the cores are told, for Kafka.
+    pub events: EventsConfig,
     pub limits: EdgeLimits,
     pub timing: EdgeTiming,
     pub compression: Compression,
+}
+
+/// What the cores are told; nothing, unless an operator wants it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct EventsConfig {
+    /// What users do: connect, disconnect, subscribe, unsubscribe.
+    pub activity: bool,
+    /// What happens to this node and its neighbours.
+    pub system: bool,
+}
+
+/// This node's part in its region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlacementConfig {
+    /// Base URL at which clients reach this very node; the same after a restart.
+    pub url: String,
+    pub redirect: Redirect,
+    /// Connections asked to move each second when a node joins and takes keys over; 0: none.
+    pub moves_per_second: u32,
+    /// A node says so often that it is there …
+    pub beat: Duration,
+    /// … and one not heard of for so long is gone.
+    pub lease: Duration,
+    /// The nodes must not have changed for so long before connections follow their keys.
+    pub settle: Duration,
+}
+
+impl PlacementConfig {
+    /// With every default.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            redirect: Redirect::Off,
+            moves_per_second: 50,
+            beat: Duration::from_secs(1),
+            lease: Duration::from_secs(4),
+            settle: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What becomes of a connection that arrives at another node than its key's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Redirect {
+    /// It is served where it is.
+    #[default]
+    Off,
+    /// It is asked to move, unless it was sent here.
+    Route,
 }
 
 /// One TCP listener.
@@ -66,6 +125,13 @@ pub struct EdgeLimits {
     pub publishes: Rate,
     /// All other requests of one connection.
     pub requests: Rate,
+    /// Publications of one user (of one address, for anonymous clients) over all its connections and all nodes of the
+    /// region; `None`: no limit.
+    pub user_publishes: Option<Rate>,
+    /// Requests over HTTP, likewise. A batch counts as many as it holds.
+    pub http_requests: Option<Rate>,
+    /// New connections of one address over all nodes of the region; `None`: no limit.
+    pub region_address_handshakes: Option<Rate>,
     /// Requests of one connection that may await an answer.
     pub pending_requests: usize,
     /// Requests to core that may await an answer, per worker. Beyond it publishes are refused with a retryable error.
@@ -87,6 +153,9 @@ impl Default for EdgeLimits {
             outbox_bytes: OUTBOX_BYTES_DEFAULT,
             publishes: Rate::per_second(100, 200),
             requests: Rate::per_second(200, 2_000),
+            user_publishes: None,
+            http_requests: Some(Rate::per_second(1_000, 4_000)),
+            region_address_handshakes: None,
             pending_requests: 256,
             core_requests: 65_536,
             queue: 8_192,
@@ -114,6 +183,9 @@ pub struct EdgeTiming {
     /// Presence: renewal interval and lease.
     pub presence_beat: Duration,
     pub presence_lease: Duration,
+    /// How long other nodes have for saying who is in a channel that this one has not followed yet: there and back again over
+    /// an ocean, and a moment in which they answer all who ask. Zero where there are no others.
+    pub presence_listen: Duration,
     /// How long before its token expires a client is told.
     pub expiry_warning: Duration,
     /// Over which time the clients of a node that is told to end are moved away.
@@ -132,6 +204,7 @@ impl Default for EdgeTiming {
             interest_linger: Duration::from_secs(10),
             presence_beat: Duration::from_secs(10),
             presence_lease: Duration::from_secs(35),
+            presence_listen: Duration::from_millis(500),
             expiry_warning: Duration::from_secs(60),
             drain: Duration::from_secs(20),
         }
@@ -159,11 +232,14 @@ impl EdgeConfig {
             node,
             region: "local".into(),
             cell: "main".into(),
+            announced_cores: false,
             workers: 0,
             listeners: vec![ListenerConfig { address, tls: false }],
             webtransport: None,
             namespaces: BTreeMap::from([(String::new(), NamespaceOptions::default())]),
             drain_target: None,
+            placement: None,
+            events: EventsConfig::default(),
             limits: EdgeLimits::default(),
             timing: EdgeTiming::default(),
             compression: Compression::default(),

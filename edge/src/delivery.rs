@@ -4,6 +4,7 @@
 //! non-blocking writes, so it always ends. Order in the queue is order on the wire: a `Joined` stands exactly between
 //! the publications its subscriber has (or gets with it) and those that follow.
 
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use skywave_protocol::message::Recovery;
 use skywave_protocol::{ChannelName, Position, Reply, WireError};
 use tokio::sync::mpsc;
 
-use crate::encoding::Encoded;
+use crate::encoding::{Encoded, EncodedPage};
 use crate::worker::Worker;
 
 /// Hand-overs taken in one round: enough to share writes, few enough that readers get their turn.
@@ -25,6 +26,7 @@ pub(crate) enum Delivery {
     /// To those that asked for presence news.
     Watchers(Arc<Encoded>),
     Joined(Box<Joined>),
+    CatchUp(Box<CatchUp>),
     JoinFailed(Box<JoinFailed>),
     /// The shard's answer to one request.
     Answer {
@@ -43,6 +45,20 @@ pub(crate) struct Joined {
     pub(crate) missed: Vec<Arc<Encoded>>,
     /// Presence news are wanted.
     pub(crate) watches: bool,
+    /// What it missed comes page by page, as it is asked for, and nothing for everyone before that.
+    pub(crate) behind: bool,
+}
+
+/// What a subscriber that is behind gets next, in this order.
+#[derive(Debug)]
+pub(crate) struct CatchUp {
+    pub(crate) connection: u64,
+    pub(crate) channel: ChannelName,
+    pub(crate) gap: Option<Arc<Encoded>>,
+    pub(crate) page: Option<(Arc<EncodedPage>, Range<usize>)>,
+    pub(crate) recent: Vec<Arc<Encoded>>,
+    /// It is a subscriber like any other from here on.
+    pub(crate) live: bool,
 }
 
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rand::Rng;
 use rand::seq::SliceRandom;
 
+use crate::reporting::Happening;
 use crate::shared::Shared;
 use crate::worker::Worker;
 
@@ -56,6 +57,12 @@ async fn ask(worker: Rc<Worker>, within: Duration) {
 /// time is over.
 pub(crate) async fn drain(shared: &Shared, within: Duration) {
     shared.begin_drain();
+    shared.reporter.report(Happening::Node("draining"));
+    if let Some(region) = &shared.region {
+        // The others must know before clients ask them where to go.
+        region.leave(&shared.reporter);
+        tokio::time::sleep(WAVE).await;
+    }
     for worker in shared.workers.iter() {
         // A worker that has stopped has nobody to ask.
         let _ = worker

@@ -3,12 +3,16 @@
 //! A publication that is fanned out is an [`Encoded`]: its frames are made when the first connection of an encoding needs
 //! one, and shared by all workers. Owns: the framing of every [`Encoding`]. Never: knows a connection.
 
+mod page;
+
 use std::cell::RefCell;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use skywave_protocol::websocket::{self, Opcode};
 use skywave_protocol::{ChannelName, CloseCode, Push, ServerMessage, binary, json};
+
+pub(crate) use page::EncodedPage;
 
 use crate::transport::websocket::deflate::Deflater;
 use crate::transport::{Encoding, Frame, FrameClass};

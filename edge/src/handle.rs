@@ -9,8 +9,10 @@ use skywave_ports::Subscription;
 use skywave_runtime::Shutdown;
 use tokio::sync::{mpsc, watch};
 
+use crate::backend::Backend;
 use crate::drain;
 use crate::relay::Relay;
+use crate::reporting::{Happening, Reporting};
 use crate::shared::Shared;
 
 /// A running edge. Dropping it stops the edge.
@@ -21,7 +23,17 @@ pub struct EdgeHandle {
     threads: Vec<thread::JoinHandle<()>>,
     failures: mpsc::Receiver<u16>,
     shutdown: Shutdown,
-    _control: Subscription,
+    reporting: Option<Reporting>,
+    _subscriptions: Vec<Subscription>,
+}
+
+/// What an edge consists of beside what is shared.
+pub(crate) struct Parts {
+    pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) threads: Vec<thread::JoinHandle<()>>,
+    pub(crate) failures: mpsc::Receiver<u16>,
+    pub(crate) subscriptions: Vec<Subscription>,
+    pub(crate) reporting: Reporting,
 }
 
 /// A worker failed: always a defect. The process should end and be started again.
@@ -30,16 +42,19 @@ pub struct EdgeHandle {
 pub struct EdgeFailed(u16);
 
 impl EdgeHandle {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        addresses: Vec<SocketAddr>,
-        threads: Vec<thread::JoinHandle<()>>,
-        failures: mpsc::Receiver<u16>,
-        control: Subscription,
-        shutdown: Shutdown,
-    ) -> Self {
-        let ready = watch::Sender::new(true);
-        Self { shared, addresses, ready, threads, failures, shutdown, _control: control }
+    pub(crate) fn new(shared: Arc<Shared>, parts: Parts, shutdown: Shutdown) -> Self {
+        let Parts { addresses, threads, failures, subscriptions, reporting } = parts;
+        let (ready, reporting) = (watch::Sender::new(true), Some(reporting));
+        Self {
+            shared,
+            addresses,
+            ready,
+            threads,
+            failures,
+            shutdown,
+            reporting,
+            _subscriptions: subscriptions,
+        }
     }
 
     /// Where the TCP listeners are bound, in the order of the configuration.
@@ -60,6 +75,11 @@ impl EdgeHandle {
     /// Publish, history and presence without a connection.
     pub fn relay(&self) -> Relay {
         Relay::new(self.shared.clone())
+    }
+
+    /// What backends may ask of this node.
+    pub fn backend(&self) -> Backend {
+        Backend::new(self.relay())
     }
 
     /// Moves all clients away within the time: not ready, no new connections, `move` pushes in waves, closes in waves.
@@ -96,11 +116,32 @@ impl EdgeHandle {
             tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
         // Fails only when the runtime itself is going down.
         let _ = joined.await;
+        self.shared.reporter.report(Happening::Node("down"));
+        if let Some(reporting) = self.reporting.take() {
+            reporting.finish(&self.shared).await;
+        }
+    }
+
+    /// Where the node's own troubles are told.
+    pub fn circuits(&self) -> Circuits {
+        Circuits(self.shared.clone())
+    }
+}
+
+/// Tells the cores when something that the node leans on goes away or comes back, if they want to know.
+#[derive(Clone)]
+pub struct Circuits(Arc<Shared>);
+
+impl Circuits {
+    /// `trouble`: why it is away; `None`: it is back.
+    pub fn report(&self, name: &'static str, trouble: Option<String>) {
+        self.0.reporter.report(Happening::Circuit { name, trouble });
     }
 }
 
 impl Drop for EdgeHandle {
     fn drop(&mut self) {
+        self.shared.reporter.end();
         self.shared.stop.send_replace(true);
     }
 }

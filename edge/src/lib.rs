@@ -6,6 +6,7 @@
 
 mod admission;
 pub mod auth;
+pub mod backend;
 pub mod config;
 mod control;
 mod core_client;
@@ -16,9 +17,13 @@ mod front;
 mod handle;
 pub mod http;
 mod hub;
+mod limits;
 mod metrics;
 pub mod ports;
+mod recent;
+mod region;
 pub mod relay;
+mod reporting;
 mod server;
 pub mod shared;
 pub mod tls;
@@ -26,8 +31,11 @@ pub mod transport;
 pub mod worker;
 
 pub use admission::Permit;
-pub use config::{Compression, EdgeConfig, EdgeLimits, EdgeTiming, ListenerConfig};
-pub use handle::{EdgeFailed, EdgeHandle};
+pub use backend::Backend;
+pub use config::{
+    Compression, EdgeConfig, EdgeLimits, EdgeTiming, EventsConfig, ListenerConfig, PlacementConfig, Redirect,
+};
+pub use handle::{Circuits, EdgeFailed, EdgeHandle};
 pub use ports::{EdgePorts, SystemClock, WallClock};
 pub use relay::Relay;
 pub use server::{Edge, EdgeError};

@@ -92,16 +92,26 @@ pub(crate) struct WorkerMetrics {
     /// Connections closed because their outbox was full.
     pub(crate) slow: Count,
     pub(crate) subscriptions: Count,
+    /// Those among them that are given their past page by page.
+    pub(crate) catching_up: Count,
     pub(crate) publishes: Count,
     pub(crate) publish_errors: Count,
+    /// Ephemeral publications that also went out as JSON, and those that the bus did not take.
+    pub(crate) live_json: Count,
+    pub(crate) live_json_refused: Count,
     /// Requests to core that await an answer.
     pub(crate) core_pending: Count,
     pub(crate) core_timeouts: Count,
+    pub(crate) core_resends: Count,
+    /// Cores of the cell that this worker knows.
+    pub(crate) cores: Count,
     /// Channels the hub shard holds an interest in.
     pub(crate) hub_channels: Count,
     pub(crate) fetches: Count,
     pub(crate) gaps: Count,
     pub(crate) bus_dropped: Count,
+    /// News of who is present that the bus did not take.
+    pub(crate) presence_refused: Count,
     /// Connections lost to a failed task: always a defect.
     pub(crate) failures: Count,
 }
@@ -155,16 +165,36 @@ const COUNTERS: &[(&str, &str, Read)] = &[
     ("skywave_edge_publishes", "Publishes accepted from clients", |m| &m.publishes),
     ("skywave_edge_publish_errors", "Publishes answered with an error by core or bus", |m| &m.publish_errors),
     ("skywave_edge_core_timeouts", "Requests to core without an answer in time", |m| &m.core_timeouts),
+    ("skywave_edge_live_json", "Ephemeral publications that also went out as JSON, for backends", |m| {
+        &m.live_json
+    }),
+    ("skywave_edge_live_json_refused", "Those among them that the bus did not take", |m| {
+        &m.live_json_refused
+    }),
+    (
+        "skywave_edge_core_resends",
+        "Requests sent again: their core fell silent or left, the bus lost them, or nothing answered",
+        |m| &m.core_resends,
+    ),
     ("skywave_edge_fetches", "Range reads from core by the hub", |m| &m.fetches),
     ("skywave_edge_gaps", "Gaps announced to subscribers", |m| &m.gaps),
     ("skywave_edge_bus_dropped", "Bus messages dropped by a full inbox", |m| &m.bus_dropped),
+    ("skywave_edge_presence_refused", "News of who is present that the bus did not take", |m| {
+        &m.presence_refused
+    }),
     ("skywave_edge_task_failures", "Connections lost to a failed task", |m| &m.failures),
 ];
 
 const GAUGES: &[(&str, &str, Read)] = &[
     ("skywave_edge_subscriptions", "Subscriptions of connected clients", |m| &m.subscriptions),
+    ("skywave_edge_catching_up", "Subscriptions that are given what they missed page by page", |m| {
+        &m.catching_up
+    }),
     ("skywave_edge_blocked_connections", "Connections whose socket takes nothing more for now", |m| {
         &m.blocked
+    }),
+    ("skywave_edge_cores", "Cores that take publishes, as the workers have heard, times the workers", |m| {
+        &m.cores
     }),
     ("skywave_edge_core_pending", "Requests to core that await an answer", |m| &m.core_pending),
     ("skywave_edge_hub_channels", "Channels with an interest on the bus", |m| &m.hub_channels),

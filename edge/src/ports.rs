@@ -8,10 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use skywave_ports::{Bus, SharedState};
+use skywave_runtime::health::HealthCheck;
 use tokio::sync::watch;
 
 use crate::auth::Authenticator;
-use crate::http::{HealthCheck, PageAssets};
+use crate::http::PageAssets;
 use crate::tls::Identity;
 
 /// Everything [`crate::Edge::start`] needs besides its configuration.

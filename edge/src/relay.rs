@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use skywave_protocol::inner::{Control, CoreAnswer};
 use skywave_protocol::message::{HistoryPage, HistoryQuery, Member, Publish, Published};
-use skywave_protocol::{ChannelName, Durability, ErrorCode, NamespaceOptions, Subject, UserId, WireError};
+use skywave_protocol::{ChannelName, Durability, ErrorCode, NamespaceOptions, UserId, WireError};
 use tokio::sync::oneshot;
 
+use crate::control;
 use crate::core_client::Requester;
 use crate::hub::HubCommand;
 use crate::shared::Shared;
@@ -54,7 +55,7 @@ impl Relay {
             CoreAnswer::Published { position, duplicate } => {
                 Ok(Published { position: Some(position), duplicate })
             }
-            CoreAnswer::History(_) => Err(unexpected()),
+            CoreAnswer::History(_) | CoreAnswer::Missing { .. } => Err(unexpected()),
         }
     }
 
@@ -73,12 +74,13 @@ impl Relay {
                 head: answer.head.offset,
                 publications: answer.publications,
             }),
-            CoreAnswer::Published { .. } => Err(unexpected()),
+            CoreAnswer::Published { .. } | CoreAnswer::Missing { .. } => Err(unexpected()),
         }
     }
 
-    /// Who is present, over all nodes, as far as this node knows. A channel that somebody here is in is known at once;
-    /// for others the other nodes are asked, which takes a quarter of a second.
+    /// Who is present, over all nodes, as far as this node knows. A channel that somebody here is in, or has asked about a
+    /// moment ago, is known at once; for others the other nodes are asked, which takes half a second. Errors:
+    /// `store_unavailable`, when they cannot be.
     pub async fn presence(&self, channel: ChannelName) -> Result<Vec<Member>, WireError> {
         if !self.options(&channel)?.presence {
             return Err(WireError::new(ErrorCode::NotAvailable, "the namespace has no presence"));
@@ -88,14 +90,12 @@ impl Relay {
             .run(move |worker| worker.state().command(HubCommand::ReadMembers { channel, answer }))
             .await
             .map_err(stopped)?;
-        members.await.map_err(|_| stopped(WorkerStopped))
+        members.await.map_err(|_| stopped(WorkerStopped))?
     }
 
     /// Tells every edge (this one included): close a user's connections, or refuse a token from now on.
-    pub fn announce(&self, control: &Control) -> Result<(), WireError> {
-        let bus = &self.shared.ports.bus;
-        bus.publish(&Subject::control(), control.encode())
-            .map_err(|error| WireError::new(ErrorCode::Internal, error.to_string()).retry_after_ms(1_000))
+    pub async fn announce(&self, control: Control) -> Result<(), WireError> {
+        control::announce(&self.shared, control).await
     }
 
     fn options(&self, channel: &ChannelName) -> Result<&NamespaceOptions, WireError> {

@@ -16,14 +16,17 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::config::{EdgeConfig, ListenerConfig};
-use crate::control;
+use crate::control::{self, ControlCollector};
 use crate::delivery::Delivery;
 use crate::front::{self, Listener};
-use crate::handle::EdgeHandle;
+use crate::handle::{EdgeHandle, Parts};
 use crate::hub::{self, HubCommand};
+use crate::limits::LimitsCollector;
 use crate::metrics::EdgeCollector;
 use crate::ports::EdgePorts;
+use crate::region::{self, RegionCollector};
 use crate::relay::Relay;
+use crate::reporting::{self, Happening};
 use crate::shared::Shared;
 use crate::transport::webtransport;
 use crate::worker::{self, Inputs, Job, Remote, Worker};
@@ -99,7 +102,8 @@ impl Edge {
             commands.push(receiver);
         }
         let listeners = config.listeners.clone();
-        let shared = Arc::new(Shared::new(config, ports, remotes.into(), webtransport));
+        let (shared, loose) = Shared::new(config, ports, remotes.into(), webtransport);
+        let shared = Arc::new(shared);
         register_metrics(&shared);
         let mut threads = Vec::new();
         let (failed, failures) = mpsc::channel(count);
@@ -111,8 +115,13 @@ impl Edge {
             let seed = Seed { index: index as u16, jobs, deliveries, commands, listeners, datagrams };
             threads.push(spawn(&shared, &session_config, &lines, seed, failed.clone()).await?);
         }
-        let control = control::listen(&shared).await?;
-        Ok(EdgeHandle::new(shared, addresses, threads, failures, control, shutdown))
+        let mut subscriptions = vec![control::run(&shared, loose.notices).await?];
+        // Last: from the first beat on, others send clients here.
+        subscriptions.extend(region::run(&shared, loose.changes).await?);
+        let reporting = reporting::run(&shared, loose.reports);
+        shared.reporter.report(Happening::Node("up"));
+        let parts = Parts { addresses, threads, failures, subscriptions, reporting };
+        Ok(EdgeHandle::new(shared, parts, shutdown))
     }
 }
 
@@ -225,9 +234,14 @@ fn session_config(config: &EdgeConfig) -> SessionConfig {
     }
 }
 
-fn register_metrics(shared: &Shared) {
+fn register_metrics(shared: &Arc<Shared>) {
     let collector = EdgeCollector { workers: shared.metrics.clone(), latency: shared.latency.clone() };
-    shared.ports.registry.lock().register_collector(Box::new(collector));
+    let mut registry = shared.ports.registry.lock();
+    shared.reporter.register(&mut registry);
+    registry.register_collector(Box::new(collector));
+    registry.register_collector(Box::new(LimitsCollector(shared.limits.clone())));
+    registry.register_collector(Box::new(RegionCollector(Arc::downgrade(shared))));
+    registry.register_collector(Box::new(ControlCollector(Arc::downgrade(shared))));
 }
 
 async fn spawn(
@@ -301,14 +315,17 @@ async fn work(
         Inbox::new(shared.config.limits.core_requests);
     let router = crate::http::router(Relay::new(shared.clone()), index);
     let worker = Worker::new(index, shared.clone(), session_config, lines.hubs, history_sender, router);
-    let reply = worker.state().core.reply_subject().clone();
-    let answering = match shared.ports.bus.subscribe(&reply, None, &answer_inbox).await {
-        Ok(answering) => answering,
-        Err(error) => {
-            let _ = started.send(Err(error.into()));
-            return Ok(());
+    let subjects = worker.state().core.subjects();
+    let mut answering = Vec::new();
+    for subject in subjects {
+        match shared.ports.bus.subscribe(&subject, None, &answer_inbox).await {
+            Ok(subscription) => answering.push(subscription),
+            Err(error) => {
+                let _ = started.send(Err(error.into()));
+                return Ok(());
+            }
         }
-    };
+    }
     let mut accepting = JoinSet::new();
     for listener in listeners {
         let worker: Rc<Worker> = worker.clone();

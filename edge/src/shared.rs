@@ -10,8 +10,12 @@ use tokio::sync::watch;
 
 use crate::admission::Admission;
 use crate::config::EdgeConfig;
+use crate::control::{Controls, Waiting};
+use crate::limits::{Limit, RegionLimits};
 use crate::metrics::{PublishLatency, WorkerMetrics};
 use crate::ports::EdgePorts;
+use crate::region::{Changes, Region};
+use crate::reporting::{Reporter, Reports};
 use crate::worker::Remote;
 
 /// One per edge, behind an `Arc`.
@@ -27,9 +31,22 @@ pub struct Shared {
     pub(crate) metrics: Vec<Arc<WorkerMetrics>>,
     pub(crate) latency: PublishLatency,
     pub(crate) admission: Arc<Admission>,
+    pub(crate) limits: Arc<RegionLimits>,
+    /// The nodes of the region; `None`: this one stands alone.
+    pub(crate) region: Option<Region>,
+    /// Tells the cores what happens here.
+    pub(crate) reporter: Reporter,
+    pub(crate) control: Controls,
     draining: watch::Sender<bool>,
     /// Told to the workers when the edge stops.
     pub(crate) stop: watch::Sender<bool>,
+}
+
+/// The receiving ends of what [`Shared`] sends, for the tasks that are yet to be started.
+pub(crate) struct Loose {
+    pub(crate) changes: Option<Changes>,
+    pub(crate) notices: Waiting,
+    pub(crate) reports: Reports,
 }
 
 impl Shared {
@@ -38,19 +55,31 @@ impl Shared {
         ports: EdgePorts,
         workers: Arc<[Remote]>,
         webtransport: Option<SocketAddr>,
-    ) -> Self {
-        Self {
-            admission: Arc::new(Admission::new(&config.limits)),
+    ) -> (Self, Loose) {
+        let started = Instant::now();
+        let limits = RegionLimits::new(&config.limits, ports.state.clone(), started);
+        let region = config.placement.as_ref();
+        let region = region.map(|place| Region::new(&config, place, ports.bus.clone(), started));
+        let (region, changes) = region.unzip();
+        let (control, notices) = Controls::new();
+        let (reporter, reports) = Reporter::new(&config, ports.clock.clone());
+        let shared = Self {
+            region,
+            reporter,
+            control,
+            admission: Arc::new(Admission::new(&config.limits, limits.clone())),
+            limits,
             metrics: workers.iter().map(|_| Arc::default()).collect(),
             latency: PublishLatency::default(),
-            started: Instant::now(),
+            started,
             draining: watch::Sender::new(false),
             stop: watch::Sender::new(false),
             config,
             ports,
             workers,
             webtransport,
-        }
+        };
+        (shared, Loose { changes, notices, reports })
     }
 
     /// The worker whose hub shard owns a channel.
@@ -75,7 +104,9 @@ impl Shared {
     /// Limits count by address, so an address must be proven before it counts.
     pub(crate) fn limits_addresses(&self) -> bool {
         let limits = &self.config.limits;
-        limits.connections_per_address > 0 || limits.address_handshakes.is_some()
+        limits.connections_per_address > 0
+            || limits.address_handshakes.is_some()
+            || self.limits.is_set(Limit::Handshakes)
     }
 
     pub(crate) fn now_ms(&self) -> u64 {

@@ -139,7 +139,6 @@ async fn a_recovery_larger_than_the_outbox_is_still_exact() {
         let recover = json!({"channel": format!("chat:{channel}"), "recover": {"epoch": "e1", "offset": 0}});
         client.send(json!({"id": 9 + channel, "subscribe": recover})).await;
     }
-    edge.until("skywave_edge_deliveries", |n| n >= 400.0).await;
     edge.until("skywave_edge_blocked_connections", |n| n == 1.0).await;
     let mut seen = std::collections::BTreeMap::new();
     while seen.values().sum::<u64>() < 100 * CHANNELS {
@@ -286,7 +285,7 @@ async fn binary_and_compressed_clients_get_the_same_publications() {
 
 #[tokio::test]
 async fn a_silent_core_is_a_timeout_and_the_connection_lives() {
-    let edge = TestEdge::with(|config| config.timing.core = std::time::Duration::from_millis(300)).await;
+    let edge = TestEdge::with(|config| config.timing.core = std::time::Duration::from_secs(2)).await;
     let mut client = edge.client().await;
     edge.core.be_silent(true);
     let reply = client.request(json!({"publish": {"channel": "chat:1", "data": 1}})).await;

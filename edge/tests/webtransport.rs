@@ -99,7 +99,7 @@ async fn the_encoding_is_chosen_by_the_query() {
     let connection = dial(&edge, "/v1/wt?encoding=binary", &[]).await.unwrap();
     let (mut send, mut recv) = connection.open_bi().await.unwrap().await.unwrap();
     let mut message = Vec::new();
-    let request = Request::Connect(Connect { token: None, name: None });
+    let request = Request::Connect(Connect::default());
     binary::encode_client(&ClientMessage { id: 7, request }, &mut message);
     for byte in message {
         send.write_all(&[byte]).await.unwrap();
@@ -156,9 +156,8 @@ async fn the_session_ends_with_the_close_code() {
 async fn limits_hold_on_every_way_in() {
     let shorten = |settings: &mut skywave_edge::EdgeConfig| {
         config(settings);
-        settings.timing.head = Duration::from_millis(500);
-        settings.timing.connect = Duration::from_millis(500);
-        settings.limits.connections = 3;
+        settings.timing.head = Duration::from_secs(1);
+        settings.timing.connect = Duration::from_secs(1);
     };
     let edge = TestEdge::with_ports(shorten, ports).await;
     let mut client = WtClient::connected(&edge).await;
@@ -185,6 +184,16 @@ async fn limits_hold_on_every_way_in() {
     mute.closed().await;
     assert_eq!(WtClient::open(&edge).await.closed().await.0, 4503);
     edge.until("skywave_edge_connections", |n| n == 1.0).await;
+}
+
+#[tokio::test]
+async fn a_full_node_refuses_before_there_is_a_connection() {
+    let few = |settings: &mut skywave_edge::EdgeConfig| {
+        config(settings);
+        settings.limits.connections = 3;
+    };
+    let edge = TestEdge::with_ports(few, ports).await;
+    let _client = WtClient::connected(&edge).await;
     let mut full = Vec::new();
     let endpoint = endpoint(&edge).await;
     let refused = loop {
@@ -192,7 +201,7 @@ async fn limits_hold_on_every_way_in() {
             Ok(connection) => full.push(connection),
             Err(error) => break error,
         }
-        assert!(full.len() <= 3, "more than the limit are let in");
+        assert!(full.len() <= 2, "more than the limit are let in");
     };
     assert!(matches!(refused, ConnectingError::ConnectionError(_)), "{refused}");
 }
@@ -222,7 +231,7 @@ async fn a_client_that_gives_no_credit_is_dropped_and_only_it() {
         assert_eq!(good.publication().await.1["offset"], offset);
         assert!(offset < 2_000, "the stuck client takes {offset} times 32 KiB");
     }
-    assert_eq!(edge.metric("skywave_edge_slow_disconnects"), 1.0);
+    edge.until("skywave_edge_slow_disconnects", |n| n == 1.0).await;
 }
 
 #[tokio::test]
@@ -276,8 +285,10 @@ async fn clients_of_a_killed_process_learn_it_from_its_successor() {
     first.handle.stop().await;
     let again = |settings: &mut skywave_edge::EdgeConfig| settings.webtransport = address;
     let _second = TestEdge::with_ports(again, |ports| ports.tls = certificate()).await;
-    client.write(b"{\"ping\":{}}\n").await;
-    let ended = tokio::time::timeout(Duration::from_secs(5), client.connection.closed()).await;
+    // It may have been told already, in answer to a packet of its own.
+    let _ = client.try_write(b"{\"ping\":{}}\n").await;
+    // Less than the silence after which it would give up by itself.
+    let ended = tokio::time::timeout(Duration::from_secs(20), client.connection.closed()).await;
     assert!(ended.is_ok(), "the client still believes in a process that is gone");
 }
 
@@ -294,10 +305,11 @@ async fn without_credit_for_streams_a_channel_keeps_to_the_control_stream() {
         client.subscribe(channel).await;
     }
     let mut publisher = edge.client().await;
-    publisher.publish("chat:1", json!(1)).await;
-    publisher.publish("chat:2", json!(1)).await;
-    let first = [client.publication().await.0, client.publication().await.0];
-    assert!(first.contains(&Source::Stream(0)) && first.contains(&Source::Control), "{first:?}");
+    // One after the other: the first takes the only stream.
+    for (channel, source) in [("chat:1", Source::Stream(0)), ("chat:2", Source::Control)] {
+        publisher.publish(channel, json!(1)).await;
+        assert_eq!(client.publication().await.0, source);
+    }
     // Now there is credit again; the channel stays where it is, in order.
     client.request("unsubscribe", json!({"channel": "chat:1"})).await;
     for n in 2..=50 {
@@ -305,4 +317,57 @@ async fn without_credit_for_streams_a_channel_keeps_to_the_control_stream() {
         let (source, publication) = client.publication().await;
         assert_eq!((source, &publication["offset"]), (Source::Control, &json!(n)));
     }
+}
+
+#[tokio::test]
+async fn keys_are_renewed_as_often_as_a_client_likes() {
+    let edge = edge().await;
+    let mut client = WtClient::connected(&edge).await;
+    client.subscribe("chat:1").await;
+    let mut publisher = edge.client().await;
+    for n in 1..=5 {
+        // A client may renew again once it knows that its last renewal has arrived.
+        client.connection.quic_connection().force_key_update();
+        assert_eq!(client.request("ping", json!({})).await["pong"], json!({}));
+        publisher.publish("chat:1", json!(n)).await;
+        assert_eq!(client.publication().await.1["offset"], n);
+    }
+}
+
+#[tokio::test]
+async fn credit_that_comes_late_only_delays() {
+    let edge = edge().await;
+    let mut transport = quinn::TransportConfig::default();
+    // A few bytes at a time, on each stream: the settings alone take several rounds.
+    transport.stream_receive_window(4u8.into());
+    let endpoint = endpoint_with(&edge, transport).await;
+    let mut client = WtClient::over(dial_from(&endpoint, &edge, "/v1/wt", &[]).await.unwrap()).await;
+    client.request("connect", json!({})).await;
+    client.subscribe("chat:1").await;
+    edge.client().await.publish("chat:1", json!("late")).await;
+    assert_eq!(client.publication().await.1["data"], "late");
+}
+
+#[tokio::test]
+async fn many_clients_at_once_have_their_turns() {
+    let edge = edge().await;
+    let mut clients = Vec::new();
+    for _ in 0..40 {
+        let mut client = WtClient::connected(&edge).await;
+        client.subscribe("chat:1").await;
+        clients.push(client);
+    }
+    let mut publisher = edge.client().await;
+    // More than fits into one turn of a connection.
+    let data = "x".repeat(60_000);
+    for _ in 0..10 {
+        publisher.publish("chat:1", json!(data)).await;
+    }
+    for client in &mut clients {
+        for offset in 1..=10 {
+            assert_eq!(client.publication().await.1["offset"], offset);
+        }
+    }
+    drop(clients);
+    edge.until("skywave_edge_connections", |n| n == 1.0).await;
 }

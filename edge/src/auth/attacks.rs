@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jsonwebtoken::{Algorithm, EncodingKey};
-use skywave_ports::{SharedState, StateError, TokenGrant};
+use skywave_ports::{FeedPosition, Notices, SharedState, StateError, TokenGrant, TokenLoan};
 use skywave_protocol::limits::TOKEN_BYTES;
 
 use super::config::{AuthConfig, JwksConfig, KeyConfig};
@@ -290,6 +291,18 @@ impl SharedState for State {
     async fn forget(&self, _: &str) -> Result<(), StateError> {
         Ok(())
     }
+
+    async fn borrow_tokens(&self, _: &str, most: u32, _: u32, _: f64) -> Result<TokenLoan, StateError> {
+        Ok(TokenLoan { tokens: most, wait: Duration::ZERO })
+    }
+
+    async fn append_notice(&self, _: &str, _: Bytes, _: Duration) -> Result<(), StateError> {
+        Ok(())
+    }
+
+    async fn read_notices(&self, _: &str, _: FeedPosition) -> Result<Notices, StateError> {
+        Ok(Notices::default())
+    }
 }
 
 fn remembering(token_id: &str) -> Arc<State> {
@@ -316,6 +329,18 @@ impl SharedState for Meanwhile {
 
     async fn forget(&self, _: &str) -> Result<(), StateError> {
         Ok(())
+    }
+
+    async fn borrow_tokens(&self, _: &str, most: u32, _: u32, _: f64) -> Result<TokenLoan, StateError> {
+        Ok(TokenLoan { tokens: most, wait: Duration::ZERO })
+    }
+
+    async fn append_notice(&self, _: &str, _: Bytes, _: Duration) -> Result<(), StateError> {
+        Ok(())
+    }
+
+    async fn read_notices(&self, _: &str, _: FeedPosition) -> Result<Notices, StateError> {
+        Ok(Notices::default())
     }
 }
 

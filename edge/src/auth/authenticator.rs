@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use skywave_engine::capability::Capabilities;
 use skywave_engine::session::Authorization;
 use skywave_ports::SharedState;
 
@@ -20,10 +19,11 @@ use super::error::{AuthConfigError, AuthError};
 use super::fetch::Source;
 use super::jwks::RefreshPlan;
 use super::origin::Origins;
-use super::revocation::{self, Revocations};
+use super::revocation::{self, Revocations, TokenEnd, Unchecked};
 use super::verifier::Verifier;
 
-/// Longest wait for the shared state when a token is checked; after it the token counts as not revoked.
+/// Longest wait for the shared state when a token is checked; after it the token counts as not revoked until it can be looked
+/// up.
 const STATE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Decides who may connect. Shared by all workers.
@@ -33,6 +33,7 @@ pub struct Authenticator {
     origins: Origins,
     rotating: Option<Rotating>,
     revocations: Revocations,
+    unchecked: Unchecked,
     state: Arc<dyn SharedState>,
 }
 
@@ -84,6 +85,7 @@ impl Authenticator {
             origins: Origins::new(config)?,
             rotating,
             revocations: Revocations::default(),
+            unchecked: Unchecked::default(),
             state,
         })
     }
@@ -107,8 +109,9 @@ impl Authenticator {
             Err(AuthError::UnknownKey) => self.verify_after_rotation(token, unix_now_s).await?,
             other => other?,
         };
+        let ends = authorization.expires_at_s.unwrap_or(u64::MAX);
         match &authorization.token_id {
-            Some(id) if self.is_revoked(id, unix_now_s).await => Err(AuthError::Revoked),
+            Some(id) if self.is_revoked(id, ends, unix_now_s).await => Err(AuthError::Revoked),
             _ => Ok(authorization),
         }
     }
@@ -116,6 +119,20 @@ impl Authenticator {
     /// Refuses a token id from now on, on this node. `until_s`: when the token expires anyway.
     pub fn revoke(&self, token_id: String, until_s: u64, unix_now_s: u64) {
         self.revocations.add(token_id, until_s, unix_now_s);
+    }
+
+    /// The revocations this node knows of, with their ends in seconds since the Unix epoch.
+    pub(crate) fn revoked(&self, unix_now_s: u64) -> Vec<TokenEnd> {
+        self.revocations.all(unix_now_s)
+    }
+
+    /// Tokens that were let in unchecked, to be looked up now; `true`: there were more than could be kept.
+    pub(crate) fn take_unchecked(&self) -> (Vec<TokenEnd>, bool) {
+        self.unchecked.take()
+    }
+
+    pub(crate) fn put_unchecked(&self, tokens: Vec<TokenEnd>) {
+        self.unchecked.add(tokens);
     }
 
     /// Reads the key set whenever it is due; for ever. Nothing to do without one.
@@ -172,7 +189,7 @@ impl Authenticator {
         rotating.plan.lock().done(rotating.now_ms(), good);
     }
 
-    async fn is_revoked(&self, token_id: &str, unix_now_s: u64) -> bool {
+    async fn is_revoked(&self, token_id: &str, ends: u64, unix_now_s: u64) -> bool {
         if self.revocations.holds(token_id, unix_now_s) {
             return true;
         }
@@ -180,11 +197,13 @@ impl Authenticator {
         let remembered = match tokio::time::timeout(STATE_PATIENCE, self.state.is_remembered(&key)).await {
             Ok(Ok(revoked)) => revoked,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "cannot look for revocations; going by what the bus told");
+                tracing::debug!(%error, "cannot look for revocations; going by what this node has heard");
+                self.unchecked.add([(token_id.to_owned(), ends)]);
                 false
             }
             Err(_) => {
-                tracing::warn!("looking for revocations takes too long; going by what the bus told");
+                tracing::debug!("looking for revocations takes too long; going by what this node has heard");
+                self.unchecked.add([(token_id.to_owned(), ends)]);
                 false
             }
         };
@@ -201,5 +220,5 @@ impl Rotating {
 
 /// What a client without a token is: nobody, with what the namespaces allow to everyone.
 fn anonymous() -> Authorization {
-    Authorization { user: None, expires_at_s: None, capabilities: Capabilities::default(), token_id: None }
+    Authorization::default()
 }

@@ -88,6 +88,7 @@ pub(super) struct Claims {
     pub(super) audience: Option<Vec<String>>,
     pub(super) token_id: Option<String>,
     pub(super) capabilities: Capabilities,
+    pub(super) admin: bool,
 }
 
 impl Claims {
@@ -104,6 +105,7 @@ impl Claims {
             audience: audience(object.take("aud"))?,
             token_id: token_id(object.take("jti"))?,
             capabilities: capabilities(object.take("cap"))?,
+            admin: admin(object.take("admin"))?,
         };
         // Not used, but a token that gets it wrong was not made by something to be trusted.
         date("iat", object.take("iat"))?;
@@ -140,6 +142,10 @@ fn token_id(taken: Taken<String>) -> Result<Option<String>, AuthError> {
         Some(id) if id.is_empty() || id.len() > TOKEN_ID_BYTES => Err(bad("jti", "empty or too long")),
         id => Ok(id),
     }
+}
+
+fn admin(taken: Taken<bool>) -> Result<bool, AuthError> {
+    taken.transpose().map(Option::unwrap_or_default).map_err(|_| bad("admin", "neither true nor false"))
 }
 
 #[derive(Deserialize)]

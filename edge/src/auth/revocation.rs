@@ -1,12 +1,12 @@
 //! Tokens that are refused before they expire.
 //!
-//! A revocation reaches running nodes by the bus (`Control::RevokeToken`) and those that start later through the shared
-//! state. Losing the shared state loses precision: a node that heard the news keeps refusing, one that starts meanwhile
-//! does not know.
+//! A revocation reaches running nodes as a notice (`edge/src/control`) and those that start later through the shared state.
+//! While that is away, a token that this node knows nothing of is let in, and looked up when the shared state is back
+//! ([`Unchecked`]).
 
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use skywave_ports::{SharedState, StateError};
@@ -36,8 +36,41 @@ impl Revocations {
         kept.insert(token_id, until_s);
     }
 
+    /// Those in force, with their ends.
+    pub fn all(&self, now_s: u64) -> Vec<TokenEnd> {
+        let kept = self.0.lock();
+        kept.iter().filter(|(_, until)| **until > now_s).map(|(id, until)| (id.clone(), *until)).collect()
+    }
+
     pub fn holds(&self, token_id: &str, now_s: u64) -> bool {
         self.0.lock().get(token_id).is_some_and(|until| *until > now_s)
+    }
+}
+
+/// A token's id, and when it expires in seconds since the Unix epoch (`u64::MAX`: never).
+pub type TokenEnd = (String, u64);
+
+/// Tokens that were let in while nobody could say whether they are revoked. When full, every connected token is looked up
+/// instead.
+#[derive(Debug, Default)]
+pub struct Unchecked(Mutex<(HashSet<TokenEnd>, bool)>);
+
+impl Unchecked {
+    pub fn add(&self, tokens: impl IntoIterator<Item = TokenEnd>) {
+        let (kept, overflow) = &mut *self.0.lock();
+        for token in tokens {
+            if kept.len() < KEPT {
+                kept.insert(token);
+            } else {
+                *overflow = true;
+            }
+        }
+    }
+
+    /// All of them, and whether there were more; none are left.
+    pub fn take(&self) -> (Vec<TokenEnd>, bool) {
+        let (kept, overflow) = std::mem::take(&mut *self.0.lock());
+        (kept.into_iter().collect(), overflow)
     }
 }
 
@@ -53,7 +86,7 @@ pub fn state_key(token_id: &str) -> String {
     })
 }
 
-/// Tells the shared state. The caller announces it on the bus as well.
+/// Tells the shared state.
 pub async fn remember(
     state: &dyn SharedState,
     token_id: &str,

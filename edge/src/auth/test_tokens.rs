@@ -72,6 +72,7 @@ impl KeyPair {
 
 pub(super) fn empty_claims() -> Claims {
     Claims {
+        admin: false,
         user: None,
         expires_at_s: None,
         not_before_s: None,

@@ -69,6 +69,7 @@ impl Verifier {
             expires_at_s: claims.expires_at_s.map(|at| at.saturating_add(self.rules.leeway_s)),
             capabilities: claims.capabilities.clone(),
             token_id: claims.token_id.clone(),
+            admin: claims.admin,
         })
     }
 

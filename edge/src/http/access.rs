@@ -7,17 +7,12 @@ use http::header::AUTHORIZATION;
 use http::request::Parts as Head;
 use skywave_engine::capability::Operation;
 use skywave_engine::session::Authorization;
-use skywave_ports::TokenGrant;
 use skywave_protocol::{ChannelName, ErrorCode, WireError};
 
 use super::Api;
 use super::answer::Refusal;
 use crate::admission::network;
-
-/// Requests a second of one user (of one address, for anonymous ones) over all nodes of a region, and how many may come at
-/// once. A batch counts as many as it holds. Without the shared state there is no such limit.
-const REQUESTS_PER_SECOND: f64 = 1_000.0;
-const REQUESTS_BURST: u32 = 4_000;
+use crate::limits::{Limit, Who};
 
 /// The checked sender of a request.
 pub(crate) struct Caller {
@@ -55,50 +50,25 @@ pub(crate) fn bearer(head: &Head) -> Result<Option<&str>, Refusal> {
 }
 
 impl Caller {
-    /// Checks the operation. What the namespace allows to nobody is the relay's to refuse.
+    /// Checks the operation.
     pub(super) fn may(
         &self,
         api: &Api,
         operation: Operation,
         channel: &ChannelName,
     ) -> Result<(), WireError> {
-        let namespace = api.shared.config.namespace(channel).ok_or_else(|| {
-            let message = format!("there is no namespace {:?}", channel.namespace());
-            WireError::new(ErrorCode::UnknownNamespace, message)
-        })?;
-        if self.authorization.allows(operation, channel, namespace) {
-            return Ok(());
-        }
-        let message = format!("{} is not allowed in this channel", operation.name());
-        // Somebody who has shown no token may be more than nobody.
-        let unknown = self.authorization.user.is_none() && self.authorization.token_id.is_none();
-        let code = if unknown && !api.shared.ports.auth.allows_anonymous() {
-            ErrorCode::Unauthorized
-        } else {
-            ErrorCode::Forbidden
-        };
-        Err(WireError::new(code, message))
+        api.backend.may(&self.authorization, operation, channel)
     }
 
-    /// Counts `requests` against the caller's rate.
-    pub(super) async fn take(&self, api: &Api, requests: u32) -> Result<(), WireError> {
-        let key = match &self.authorization.user {
-            Some(user) => format!("http:user:{user}"),
-            None => format!("http:address:{}", network(self.address)),
+    /// Counts `requests` against the caller's rate in the region.
+    pub(super) fn take(&self, api: &Api, requests: u32) -> Result<(), WireError> {
+        let who = match &self.authorization.user {
+            Some(user) => Who::User(user.clone()),
+            None => Who::Network(network(self.address)),
         };
-        let grant =
-            api.shared.ports.state.take_tokens(&key, requests, REQUESTS_BURST, REQUESTS_PER_SECOND).await;
-        match grant {
-            Ok(TokenGrant::Granted) => Ok(()),
-            Ok(TokenGrant::Wait(time)) => {
-                let ms = (time.as_millis() as u64).max(1);
-                Err(WireError::new(ErrorCode::RateLimited, "too many requests").retry_after_ms(ms))
-            }
-            Err(error) => {
-                tracing::debug!(%error, "no rate limit without the shared state");
-                Ok(())
-            }
-        }
+        api.shared.limits.take_from(Limit::HttpRequests, who, requests).map_err(|wait_ms| {
+            WireError::new(ErrorCode::RateLimited, "too many requests").retry_after_ms(wait_ms.max(1))
+        })
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) async fn history(
         return Err(Refusal::new(ErrorCode::BadRequest, format!("limit is 1 to {HISTORY_PAGE_MAX}")));
     }
     caller.may(&api, Operation::History, &channel)?;
-    caller.take(&api, 1).await?;
+    caller.take(&api, 1)?;
     let page = api.relay.history(HistoryQuery { channel, after, before, limit, reverse }).await?;
     Ok(answer::reply(Reply::History(page)))
 }
@@ -58,7 +58,7 @@ pub(super) async fn presence(
 ) -> Result<Response, Refusal> {
     let channel = channel(path)?;
     caller.may(&api, Operation::Presence, &channel)?;
-    caller.take(&api, 1).await?;
+    caller.take(&api, 1)?;
     let members = api.relay.presence(channel.clone()).await?;
     Ok(answer::reply(Reply::Presence { channel, members }))
 }

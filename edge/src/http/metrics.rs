@@ -4,20 +4,18 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
-use prometheus_client::encoding::text::encode;
 use skywave_protocol::ErrorCode;
+use skywave_runtime::telemetry::metrics;
 
 use super::Api;
 use super::answer::Refusal;
 
-const TEXT: HeaderValue =
-    HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+const TEXT: HeaderValue = HeaderValue::from_static(metrics::CONTENT_TYPE);
 
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
-    let mut text = String::new();
-    let encoded = encode(&mut text, &api.shared.ports.registry.lock());
-    match encoded {
-        Ok(()) => ([(CONTENT_TYPE, TEXT)], text).into_response(),
+    let rendered = metrics::render(&api.shared.ports.registry.lock());
+    match rendered {
+        Ok(text) => ([(CONTENT_TYPE, TEXT)], text).into_response(),
         Err(error) => Refusal::new(ErrorCode::Internal, error.to_string()).into_response(),
     }
 }

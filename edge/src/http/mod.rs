@@ -9,6 +9,7 @@
 
 pub(crate) mod access;
 pub(crate) mod answer;
+mod backend;
 pub(crate) mod body;
 mod certificate;
 mod channel;
@@ -18,7 +19,6 @@ mod metrics;
 pub(crate) mod native;
 mod openapi;
 mod page;
-mod publish;
 mod route;
 
 use std::sync::Arc;
@@ -27,9 +27,9 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 
-pub use health::{Component, HealthCheck};
 pub use page::{PageAssets, PageFile};
 
+use crate::backend::Backend;
 use crate::relay::Relay;
 use crate::shared::Shared;
 use crate::transport::sse;
@@ -41,6 +41,7 @@ pub(crate) struct Api(Arc<Parts>);
 pub(crate) struct Parts {
     pub(crate) shared: Arc<Shared>,
     pub(crate) relay: Relay,
+    pub(crate) backend: Backend,
     /// Worker whose connections these are.
     pub(crate) worker: u16,
     page: page::Page,
@@ -66,9 +67,15 @@ impl Parts {
 pub(crate) fn router(relay: Relay, worker: u16) -> Router {
     let shared = relay.shared().clone();
     let page = page::Page::new(shared.ports.page);
-    let api = Api(Arc::new(Parts { shared, relay, worker, page }));
+    let api = Api(Arc::new(Parts { shared, backend: Backend::new(relay.clone()), relay, worker, page }));
     Router::new()
-        .route("/v1/publish", post(publish::publish))
+        .route("/v1/publish", post(backend::publish))
+        .route("/v1/broadcast", post(backend::broadcast))
+        .route("/v1/subscribe", post(backend::subscribe))
+        .route("/v1/unsubscribe", post(backend::unsubscribe))
+        .route("/v1/disconnect", post(backend::disconnect))
+        .route("/v1/revoke", post(backend::revoke))
+        .route("/v1/info", get(backend::info))
         .route("/v1/channels/{channel}/history", get(channel::history))
         .route("/v1/channels/{channel}/presence", get(channel::presence))
         .route("/v1/route", get(route::route))

@@ -2,13 +2,20 @@
 
 use skywave_engine::hub::Subscriber;
 use skywave_protocol::message::Member;
-use skywave_protocol::{ChannelName, Position};
+use skywave_protocol::{ChannelName, ClientId, Position, WireError};
 use tokio::sync::oneshot;
 
 #[derive(Debug)]
 pub(crate) enum HubCommand {
     Join(Box<JoinCommand>),
     Leave {
+        subscriber: Subscriber,
+        channel: ChannelName,
+        /// Whom the channel's presence may lose by it.
+        client: ClientId,
+    },
+    /// The subscriber is catching up, and has room for a page.
+    More {
         subscriber: Subscriber,
         channel: ChannelName,
     },
@@ -18,10 +25,10 @@ pub(crate) enum HubCommand {
         channel: ChannelName,
         request_id: u32,
     },
-    /// The same for a caller that is no connection; a channel nobody here is in is asked for first.
+    /// The same for a caller that is no connection.
     ReadMembers {
         channel: ChannelName,
-        answer: oneshot::Sender<Vec<Member>>,
+        answer: oneshot::Sender<Result<Vec<Member>, WireError>>,
     },
 }
 
@@ -42,6 +49,7 @@ impl HubCommand {
         match self {
             Self::Join(join) => &join.channel,
             Self::Leave { channel, .. }
+            | Self::More { channel, .. }
             | Self::Members { channel, .. }
             | Self::ReadMembers { channel, .. } => channel,
         }

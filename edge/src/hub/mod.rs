@@ -4,8 +4,10 @@
 //! workers. Never: knows a socket, or lets a connection wait on it (commands are queued by the connection's worker).
 
 mod command;
+mod enquiry;
 mod interest;
 mod presence;
+mod recent;
 mod shard;
 
 pub(crate) use command::{HubCommand, JoinCommand};

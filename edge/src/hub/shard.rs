@@ -6,23 +6,24 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use hashbrown::HashMap;
-use skywave_engine::hub::{FetchId, Hub, HubConfig, HubOutput, Join, Subscriber};
+use skywave_engine::hub::{self, FetchId, Hub, HubConfig, HubOutput, Join, Subscriber};
 use skywave_engine::presence::{Presence, PresenceConfig, PresenceOutput};
 use skywave_engine::time::Millis;
-use skywave_ports::{BusMessage, Inbox};
+use skywave_ports::{BusError, BusMessage, Inbox};
 use skywave_protocol::inner::{CoreAnswer, Live};
 use skywave_protocol::message::Member;
 use skywave_protocol::namespace::SlowPolicy;
-use skywave_protocol::{ChannelName, ErrorCode, Publication, Push, Reply, Subject, WireError};
-use tokio::sync::{mpsc, oneshot};
+use skywave_protocol::{ChannelName, ErrorCode, Push, Reply, Subject, WireError};
+use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep_until};
 
 use super::command::{HubCommand, JoinCommand};
+use super::enquiry::{Asked, Caller, Due, Enquiries};
 use super::interest::{Interests, Outcome};
 use super::presence::Roll;
+use super::recent::Recent;
 use crate::core_client::{CoreResult, Requester};
-use crate::delivery::{Delivery, JoinFailed, Joined};
+use crate::delivery::{CatchUp, Delivery, JoinFailed, Joined};
 use crate::encoding::Encoded;
 use crate::metrics::WorkerMetrics;
 use crate::shared::Shared;
@@ -30,13 +31,6 @@ use crate::worker::Worker;
 
 /// Messages taken from one source before the others get their turn.
 const TURN: usize = 256;
-/// Payload bytes of recent recoveries whose frames are kept for the next subscriber that missed the same. When full, all
-/// are forgotten; so they are after a second, when a storm is over.
-const RECENT_BYTES: usize = 8 * 1024 * 1024;
-/// Subscriber number of the shard itself, when it asks about a channel nobody here is in.
-const SELF: u16 = u16::MAX;
-/// How long other nodes have for saying who is in a channel.
-const ASKING_MS: Millis = 250;
 
 /// What a shard receives.
 pub(crate) struct Queues {
@@ -55,25 +49,14 @@ struct Shard {
     roll: Roll,
     interests: Interests,
     deliveries: Vec<mpsc::Sender<Delivery>>,
-    recent: HashMap<*const Publication, Arc<Encoded>>,
-    recent_bytes: usize,
-    recent_since: Millis,
-    /// Callers that wait for the other nodes' word on a channel.
-    asking: Vec<Asking>,
-    asked: u64,
+    recent: Recent,
+    enquiries: Enquiries,
     /// When the gauges are refreshed and old frames are forgotten.
     housekeeping: Millis,
 }
 
 /// Milliseconds between two looks at what needs no exact time.
 const HOUSEKEEPING_MS: Millis = 1_000;
-
-struct Asking {
-    due: Millis,
-    subscriber: Subscriber,
-    channel: ChannelName,
-    answer: oneshot::Sender<Vec<Member>>,
-}
 
 /// Runs the shard of `worker` until its queues close.
 pub(crate) async fn run(worker: Rc<Worker>, queues: Queues, deliveries: Vec<mpsc::Sender<Delivery>>) {
@@ -127,11 +110,8 @@ impl Shard {
             roll: Roll::new(Presence::new(shared.config.node.clone(), presence)),
             interests,
             deliveries,
-            recent: HashMap::new(),
-            recent_bytes: 0,
-            recent_since: 0,
-            asking: Vec::new(),
-            asked: 0,
+            recent: Recent::new(shared.config.compression.threshold),
+            enquiries: Enquiries::new(ms(timing.presence_listen)),
             housekeeping: HOUSEKEEPING_MS,
             worker,
             shared,
@@ -143,9 +123,9 @@ impl Shard {
     }
 
     fn due(&self) -> Instant {
-        let asking = self.asking.first().map(|asking| asking.due);
+        let enquiry = self.enquiries.poll_timeout();
         let due =
-            [self.hub.poll_timeout(), self.roll.machine.poll_timeout(), asking].into_iter().flatten().min();
+            [self.hub.poll_timeout(), self.roll.machine.poll_timeout(), enquiry].into_iter().flatten().min();
         // An idle shard looks up once in a while, which also refreshes its gauges.
         let due = due.unwrap_or(Millis::MAX).min(self.now() + 1_000);
         Instant::from_std(self.shared.started + Duration::from_millis(due))
@@ -175,32 +155,58 @@ impl Shard {
                 self.roll.joining(now, subscriber, &channel, member, watches);
                 self.hub.join(now, Join { subscriber, channel, durable, recover });
             }
-            HubCommand::Leave { subscriber, channel } => {
-                self.roll.left(now, subscriber, &channel);
+            HubCommand::Leave { subscriber, channel, client } => {
+                self.roll.left(now, subscriber, &channel, Some(&client));
                 self.hub.leave(now, subscriber, &channel);
             }
+            HubCommand::More { subscriber, channel } => self.hub.more(now, subscriber, &channel),
             HubCommand::Members { subscriber, channel, request_id } => {
-                let members = self.roll.machine.members(&channel);
-                let reply = Box::new(Reply::Presence { channel, members });
-                let answer = Delivery::Answer { connection: subscriber.connection, request_id, reply };
-                self.hand_over(subscriber.worker, answer).await;
+                self.read_members(now, channel, Caller::Connection { subscriber, request_id }).await;
             }
-            HubCommand::ReadMembers { channel, answer } => self.read_members(now, channel, answer),
+            HubCommand::ReadMembers { channel, answer } => {
+                self.read_members(now, channel, Caller::Task(answer)).await;
+            }
         }
         self.act().await;
     }
 
-    /// Members of a tracked channel are known at once; for others the shard joins for a moment and asks around.
-    fn read_members(&mut self, now: Millis, channel: ChannelName, answer: oneshot::Sender<Vec<Member>>) {
-        if self.roll.machine.is_tracked(&channel) {
-            // The caller may have gone; then nobody wants to know.
-            let _ = answer.send(self.roll.machine.members(&channel));
-            return;
+    /// Members of a channel that has been followed for a while are known at once; for others the shard joins it and
+    /// listens first.
+    async fn read_members(&mut self, now: Millis, channel: ChannelName, caller: Caller) {
+        let since = self.roll.machine.tracked_since(&channel);
+        if !self.enquiries.is_open(&channel) && self.enquiries.is_known(now, since) {
+            return self.tell_members(&channel, vec![caller]).await;
         }
-        self.asked += 1;
-        let subscriber = Subscriber { worker: SELF, connection: self.asked };
-        self.hub.join(now, Join { subscriber, channel: channel.clone(), durable: false, recover: None });
-        self.asking.push(Asking { due: now + ASKING_MS, subscriber, channel, answer });
+        match self.enquiries.ask(now, &channel, caller) {
+            Asked::Known(caller) => self.tell_members(&channel, vec![caller]).await,
+            Asked::Wait => {}
+            Asked::Join(subscriber) => {
+                self.hub.join(now, Join { subscriber, channel, durable: false, recover: None });
+            }
+            Asked::Refused(caller, error) => self.tell(vec![caller], Err(error)).await,
+        }
+    }
+
+    async fn tell_members(&mut self, channel: &ChannelName, callers: Vec<Caller>) {
+        let members = self.roll.machine.members(channel);
+        self.tell(callers, Ok((channel, members))).await;
+    }
+
+    async fn tell(&self, callers: Vec<Caller>, outcome: Result<(&ChannelName, Vec<Member>), WireError>) {
+        for caller in callers {
+            match caller {
+                // The caller may have gone; then nobody wants to know.
+                Caller::Task(answer) => _ = answer.send(outcome.clone().map(|(_, members)| members)),
+                Caller::Connection { subscriber, request_id } => {
+                    let reply = Box::new(match outcome.clone() {
+                        Ok((channel, members)) => Reply::Presence { channel: channel.clone(), members },
+                        Err(error) => Reply::Error(error),
+                    });
+                    let answer = Delivery::Answer { connection: subscriber.connection, request_id, reply };
+                    self.hand_over(subscriber.worker, answer).await;
+                }
+            }
+        }
     }
 
     fn room_full(&self, channel: &ChannelName) -> Option<WireError> {
@@ -225,7 +231,7 @@ impl Shard {
     async fn history(&mut self, id: FetchId, result: CoreResult) {
         let result = result.and_then(|answer| match answer {
             CoreAnswer::History(history) => Ok(history),
-            CoreAnswer::Published { .. } => {
+            CoreAnswer::Published { .. } | CoreAnswer::Missing { .. } => {
                 Err(WireError::new(ErrorCode::Internal, "not an answer to a read"))
             }
         });
@@ -237,17 +243,19 @@ impl Shard {
         let now = self.now();
         self.hub.handle_timeout(now);
         self.roll.machine.handle_timeout(now);
-        while self.asking.first().is_some_and(|asking| asking.due <= now) {
-            let Asking { subscriber, channel, answer, .. } = self.asking.remove(0);
-            let _ = answer.send(self.roll.machine.members(&channel));
-            self.roll.left(now, subscriber, &channel);
-            self.hub.leave(now, subscriber, &channel);
+        while let Some(due) = self.enquiries.poll_due(now) {
+            match due {
+                Due::Known(channel, callers) => self.tell_members(&channel, callers).await,
+                Due::Failed(callers, error) => self.tell(callers, Err(error)).await,
+                Due::Leave(channel, subscriber) => {
+                    self.roll.left(now, subscriber, &channel, None);
+                    self.hub.leave(now, subscriber, &channel);
+                }
+            }
         }
         if self.housekeeping <= now {
             self.housekeeping = now + HOUSEKEEPING_MS;
-            if self.recent_since + HOUSEKEEPING_MS <= now {
-                self.forget_recent();
-            }
+            self.recent.tidy(now);
             self.metrics.hub_channels.set(self.interests.len() as u64);
             self.metrics.bus_dropped.set(self.interests.dropped());
         }
@@ -263,8 +271,7 @@ impl Shard {
             match output {
                 PresenceOutput::Publish { channel, delta } => {
                     let live = Live::Presence { channel: channel.clone(), delta };
-                    // Lost news are repaired by the next beat.
-                    let _ = self.shared.ports.bus.publish(&Subject::live(&channel), live.encode());
+                    self.publish_presence(&channel, live);
                 }
                 PresenceOutput::Join { channel, member } => {
                     let push = Push::Join { channel: channel.clone(), member };
@@ -278,22 +285,35 @@ impl Shard {
         }
     }
 
+    /// Lost news are repaired by the next beat; what the bus never takes is said.
+    fn publish_presence(&self, channel: &ChannelName, news: Live) {
+        let refused = self.shared.ports.bus.publish(&Subject::live(channel), news.encode());
+        if let Err(error) = refused {
+            self.metrics.presence_refused.add(1);
+            if matches!(error, BusError::TooLarge(_)) {
+                tracing::error!(%error, %channel, "other nodes do not learn who is present");
+            }
+        }
+    }
+
     async fn hub_output(&mut self, output: HubOutput) {
         match output {
             HubOutput::Deliver { channel, epoch, publication } => {
                 let push = Push::Publication { channel: channel.clone(), epoch, publication };
                 self.fan_out(channel, push, Delivery::Everyone).await;
             }
-            HubOutput::Joined { subscriber, channel, position, recovery, missed, epoch } => {
+            HubOutput::Joined { subscriber, channel, position, recovery, missed, epoch, behind } => {
                 let now = self.now();
-                if subscriber.worker == SELF {
-                    self.roll.joining(now, subscriber, &channel, None, true);
+                if Enquiries::owns(subscriber) {
+                    if self.enquiries.joined(now, &channel, subscriber) {
+                        self.roll.joining(now, subscriber, &channel, None, true);
+                    }
                     return;
                 }
                 let watches = self.roll.joined(now, subscriber, &channel);
                 let missed = missed
                     .into_iter()
-                    .map(|publication| self.recent(&channel, &epoch, publication))
+                    .map(|publication| self.recent.publication(now, &channel, &epoch, publication))
                     .collect();
                 let joined = Joined {
                     connection: subscriber.connection,
@@ -302,11 +322,21 @@ impl Shard {
                     recovery,
                     missed,
                     watches,
+                    behind,
                 };
                 self.hand_over(subscriber.worker, Delivery::Joined(Box::new(joined))).await;
             }
+            HubOutput::CatchUp(step) => {
+                let worker = step.subscriber.worker;
+                let step = self.catch_up(*step);
+                self.hand_over(worker, Delivery::CatchUp(Box::new(step))).await;
+            }
             HubOutput::JoinFailed { subscriber, channel, error } => {
-                self.roll.left(self.now(), subscriber, &channel);
+                self.roll.left(self.now(), subscriber, &channel, None);
+                if Enquiries::owns(subscriber) {
+                    let callers = self.enquiries.failed(&channel, subscriber);
+                    return self.tell(callers, Err(error)).await;
+                }
                 self.join_failed(subscriber, channel, error).await;
             }
             HubOutput::Gap { channel, epoch, from, to, reason } => {
@@ -339,34 +369,22 @@ impl Shard {
         }
     }
 
-    /// The frames of a publication that several subscribers recover, made once.
-    fn recent(
-        &mut self,
-        channel: &ChannelName,
-        epoch: &Option<skywave_protocol::Epoch>,
-        publication: Arc<Publication>,
-    ) -> Arc<Encoded> {
-        if self.recent_bytes >= RECENT_BYTES {
-            self.forget_recent();
-        }
-        if self.recent.is_empty() {
-            self.recent_since = self.now();
-        }
-        let bytes = publication.data.len();
-        // The entry keeps the publication alive, so its address cannot come to mean another one.
-        let entry = self.recent.entry(Arc::as_ptr(&publication));
-        entry
-            .or_insert_with(|| {
-                self.recent_bytes += bytes;
-                let push = Push::Publication { channel: channel.clone(), epoch: epoch.clone(), publication };
-                Encoded::new(channel.clone(), push, false, self.shared.config.compression.threshold)
-            })
-            .clone()
-    }
-
-    fn forget_recent(&mut self) {
-        self.recent = HashMap::new();
-        self.recent_bytes = 0;
+    /// What a subscriber gets that is catching up, encoded.
+    fn catch_up(&mut self, step: hub::CatchUp) -> CatchUp {
+        let now = self.now();
+        let hub::CatchUp { subscriber, channel, epoch, gap, page, recent, live } = step;
+        let gap = gap.map(|hub::Missing { from, to, reason }| {
+            self.metrics.gaps.add(1);
+            let push = Push::Gap { channel: channel.clone(), epoch: epoch.clone(), from, to, reason };
+            Encoded::new(channel.clone(), push, false, self.shared.config.compression.threshold)
+        });
+        let page = page.map(|part| (self.recent.page(now, &channel, &epoch, part.page), part.from..part.to));
+        let epoch = Some(epoch);
+        let recent = recent
+            .into_iter()
+            .map(|publication| self.recent.publication(now, &channel, &epoch, publication))
+            .collect();
+        CatchUp { connection: subscriber.connection, channel, gap, page, recent, live }
     }
 
     fn is_droppable(&self, channel: &ChannelName) -> bool {

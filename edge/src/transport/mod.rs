@@ -11,7 +11,7 @@
 //! 3. hand everything the client sends to [`Handle::receive`](crate::worker::Handle::receive) or
 //!    [`Handle::receive_encoded`](crate::worker::Handle::receive_encoded), and await
 //!    [`Handle::room`](crate::worker::Handle::room) before reading more;
-//! 4. when [`Handle::closed`](crate::worker::Handle::closed) resolves, end the transport with the code it names;
+//! 4. when [`Handle::closed`](crate::worker::Handle::closed) resolves (or [`Outlet::close`] is called), end the transport with the code it names;
 //!    when the client goes first, drop the handle. Dropping it leaves every channel.
 //!
 //! Never: parses client messages, knows channels, or blocks the delivery loop.
@@ -116,10 +116,17 @@ pub trait Outlet {
     /// connection's outbox does, until everything is through.
     fn owes(&self, _bytes: usize) {}
 
+    /// Ready when nothing of what was taken waits here any more, so that the next page of a recovery would not pile up behind
+    /// it. One task at a time polls it.
+    fn poll_drained(&self, _cx: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
     /// The client has left the channel: nothing of it will be sent until it joins again.
     fn left(&self, _channel: &ChannelName) {}
 
-    /// The connection was closed by the server. The transport's task learns it through
-    /// [`Handle::closed`](crate::worker::Handle::closed) as well; this is the place for what can be done at once.
+    /// The connection was closed by the server. A transport with a task per connection learns it through
+    /// [`Handle::closed`](crate::worker::Handle::closed) as well; this is the place for what can be done at once, and for a
+    /// transport without one to note it.
     fn close(&self, _code: CloseCode, _reason: &str) {}
 }

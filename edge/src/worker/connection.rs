@@ -1,21 +1,27 @@
 //! What one connection costs while it is idle: this entry, its task and its socket. Rare parts are boxed or empty.
 
+use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Waker;
 
 use skywave_engine::outbox::Outbox;
+use skywave_engine::region::KeyDigest;
 use skywave_engine::session::Session;
 use skywave_engine::time::Millis;
 use skywave_protocol::CloseCode;
 
 use super::batch::Chain;
+use super::catching_up::CatchingUp;
 use super::subscribers::Subscriptions;
+use crate::limits::Account;
+use crate::reporting::Whose;
 use crate::transport::websocket::socket::SocketWriter;
 use crate::transport::{Encoding, Frame, Outlet, Transport};
 
-/// Bytes that recoveries may add to a connection's outbox: four of the largest. A client that asks for more before it has
-/// taken these is closed as slow; it comes back further on. Without the bound, one that subscribes, leaves and never
-/// reads could fill the memory.
+/// Bytes that recoveries may add to a connection's outbox. What is handed over at once with the answer to `subscribe` is
+/// small; a client that asks for so much of it before it has taken these is closed as slow, and comes back further on.
+/// Without the bound, one that subscribes, leaves and never reads could fill the memory.
 pub(crate) const OWED_BYTES: u32 = 16 * 1024 * 1024;
 
 pub(crate) struct Connection {
@@ -31,6 +37,17 @@ pub(crate) struct Connection {
     /// whatever the client's pace is. At most [`OWED_BYTES`].
     pub(crate) owed_bytes: u32,
     pub(crate) session: Session,
+    /// The network it comes from.
+    pub(crate) network: IpAddr,
+    /// What its user, or its network, may publish in the region; `None`: no limit, or not known yet.
+    pub(crate) publishes: Option<Arc<Account>>,
+    pub(crate) place: Standing,
+    /// Whose it was reported to be, if that was reported: its session forgets it when it ends.
+    pub(crate) reported: Option<Box<Whose>>,
+    /// When it came.
+    pub(crate) opened_at: Millis,
+    /// `None`: no subscription is behind.
+    pub(crate) catching_up: Option<Box<CatchingUp>>,
     pub(crate) subscriptions: Subscriptions,
     /// When the timer wheel will look at this connection next.
     pub(crate) scheduled: Millis,
@@ -38,6 +55,15 @@ pub(crate) struct Connection {
     pub(crate) ending: Option<Box<Ending>>,
     /// The transport's task, when it waits for the end ([`super::Handle::closed`]).
     pub(crate) waiting: Option<Waker>,
+}
+
+/// How a connection came to this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Standing {
+    /// Decides which node serves it best; `None`: no node does.
+    pub(crate) key: Option<KeyDigest>,
+    /// It was sent here.
+    pub(crate) placed: bool,
 }
 
 /// Where frames go.

@@ -6,21 +6,27 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use bytes::Bytes;
 use skywave_engine::hub::Subscriber;
+use skywave_engine::region::KeyDigest;
 use skywave_engine::session::{Authorization, SessionOutput};
 use skywave_protocol::inner::{CoreAnswer, Live};
 use skywave_protocol::message::{HistoryPage, HistoryQuery, Member, Publish, Published};
 use skywave_protocol::{
     ChannelName, ClientMessage, DecodeFailure, ErrorCode, Publication, Reply, Subject, UserId, WireError,
+    json,
 };
 
-use super::connection::{Line, OWED_BYTES};
+use super::connection::{Line, Standing};
 use super::state::State;
-use super::subscribers::{ConnectionSlot, relocate};
+use super::subscribers::{self, ConnectionSlot, relocate};
 use crate::core_client::{Answered, DurablePublish, Requester};
 use crate::delivery::{Delivery, JoinFailed, Joined};
 use crate::encoding::Encoded;
 use crate::hub::{HubCommand, JoinCommand};
+use crate::limits::{Limit, Who};
+use crate::region::{Move, UNHURRIED};
+use crate::reporting::Happening;
 use crate::transport::Encoding;
 
 impl State {
@@ -44,6 +50,10 @@ impl State {
         while let Some(output) = self.connections[slot as usize].session.poll_output() {
             match output {
                 SessionOutput::Send(message) => self.send(slot, &message),
+                SessionOutput::Place { key, placed } => {
+                    let key = key.map(|key| KeyDigest::of(key.as_str()));
+                    self.connections[slot as usize].place = Standing { key, placed };
+                }
                 SessionOutput::Authenticate { token } => self.authenticate(slot, token),
                 SessionOutput::Join { channel, durable, recover, presence } => {
                     let subscriber = self.subscriber(slot);
@@ -91,12 +101,16 @@ impl State {
 
     fn leave(&mut self, slot: ConnectionSlot, channel: ChannelName) {
         let mut mine = std::mem::take(&mut self.connections[slot as usize].subscriptions);
+        if self.subscribers.is_behind(&channel, &mine) {
+            self.end_catching_up(slot, &channel);
+        }
         let connections = &mut self.connections;
         let left = self.subscribers.remove(&channel, &mut mine, |other, index, place| {
             relocate(&mut connections[other as usize].subscriptions, index, place);
         });
         if left {
             self.metrics.subscriptions.sub(1);
+            self.report(slot, |whose| Happening::Unsubscribed { whose, channel: channel.clone() });
         }
         let connection = &mut self.connections[slot as usize];
         connection.subscriptions = mine;
@@ -104,7 +118,8 @@ impl State {
             outlet.left(&channel);
         }
         let subscriber = self.subscriber(slot);
-        self.command(HubCommand::Leave { subscriber, channel });
+        let client = self.connections[slot as usize].session.client().clone();
+        self.command(HubCommand::Leave { subscriber, channel, client });
     }
 
     /// Most answers are there at once (no token, or one that this node can check alone); the others come by a task.
@@ -137,12 +152,52 @@ impl State {
 
     fn authorized(&mut self, slot: ConnectionSlot, result: Result<Authorization, WireError>) {
         let now = self.now();
+        if let Ok(authorization) = &result {
+            let connection = &mut self.connections[slot as usize];
+            let who = match &authorization.user {
+                Some(user) => Who::User(user.clone()),
+                None => Who::Network(connection.network),
+            };
+            connection.publishes = self.shared.limits.account(Limit::Publishes, who);
+        }
         let unix_now_s = self.shared.ports.clock.unix_ms() / 1_000;
-        self.connections[slot as usize].session.handle_authorized(now, unix_now_s, result);
+        let session = &mut self.connections[slot as usize].session;
+        let connecting = session.authorization().is_none();
+        session.handle_authorized(now, unix_now_s, result);
+        if connecting {
+            self.place(slot);
+            self.report_connected(slot);
+        }
+    }
+
+    /// The connection has opened: notes where it belongs, and asks it to go there if it came here by chance.
+    fn place(&mut self, slot: ConnectionSlot) {
+        let Some(region) = &self.shared.region else { return };
+        let connection = &mut self.connections[slot as usize];
+        let Some(authorization) = connection.session.authorization() else { return };
+        let place = &mut connection.place;
+        if place.key.is_none() && (place.placed || region.places_everyone()) {
+            place.key = authorization.user.as_ref().map(|user| KeyDigest::of(user.as_str()));
+        }
+        if let (Some(key), false) = (place.key, place.placed)
+            && let Some(target) = region.redirect(key)
+        {
+            region.count(Move::Redirect);
+            let within_ms = UNHURRIED.as_millis() as u32;
+            connection.session.drain(self.started.elapsed().as_millis() as u64, Some(target), within_ms);
+        }
     }
 
     fn publish(&mut self, slot: ConnectionSlot, request_id: u32, publish: Publish, durable: bool) {
         self.metrics.publishes.add(1);
+        if let Some(account) = &self.connections[slot as usize].publishes
+            && let Err(wait_ms) = self.shared.limits.take(account, 1)
+        {
+            let error = WireError::new(ErrorCode::RateLimited, "this user publishes too much");
+            let now = self.now();
+            let reply = Reply::Error(error.retry_after_ms(wait_ms));
+            return self.connections[slot as usize].session.handle_answer(now, request_id, reply);
+        }
         let from = self.connections[slot as usize].session.user().cloned();
         if durable {
             let requester = Requester::Connection { key: self.connections[slot as usize].key, request_id };
@@ -184,12 +239,31 @@ impl State {
         let time_ms = self.shared.ports.clock.unix_ms();
         let publication = Arc::new(Publication { offset: 0, id, from, time_ms, data });
         let subject = Subject::live(&channel);
+        let wants_json = self.shared.config.namespace(&channel).is_some_and(|options| options.live_json);
+        let for_backends = wants_json
+            .then(|| (Subject::json(&channel), json::live_publication(&channel, None, &publication)));
         let live = Live::Publication { channel, epoch: None, publication };
         match self.shared.ports.bus.publish(&subject, live.encode()) {
-            Ok(()) => Ok(Published { position: None, duplicate: false }),
+            Ok(()) => {
+                if let Some((subject, payload)) = for_backends {
+                    self.tell_backends(&subject, payload);
+                }
+                Ok(Published { position: None, duplicate: false })
+            }
             Err(error) => {
                 self.metrics.publish_errors.add(1);
                 Err(WireError::new(ErrorCode::Internal, error.to_string()).retry_after_ms(1_000))
+            }
+        }
+    }
+
+    /// The clients have it: what is lost here is lost to backends alone, as an ephemeral publication may be.
+    fn tell_backends(&self, subject: &Subject, payload: Bytes) {
+        match self.shared.ports.bus.publish(subject, payload) {
+            Ok(()) => self.metrics.live_json.add(1),
+            Err(error) => {
+                self.metrics.live_json_refused.add(1);
+                tracing::debug!(%subject, %error, "not told to backends");
             }
         }
     }
@@ -229,9 +303,10 @@ impl State {
         for delivery in hand_overs {
             self.metrics.hand_overs.add(1);
             match delivery {
-                Delivery::Everyone(encoded) => self.fan_out(&encoded, false),
-                Delivery::Watchers(encoded) => self.fan_out(&encoded, true),
+                Delivery::Everyone(encoded) => self.fan_out(&encoded, |member| !member.is_behind()),
+                Delivery::Watchers(encoded) => self.fan_out(&encoded, subscribers::Member::watches),
                 Delivery::Joined(joined) => self.joined(*joined),
+                Delivery::CatchUp(step) => self.catch_up(*step),
                 Delivery::JoinFailed(failed) => self.join_failed(*failed),
                 Delivery::Answer { connection, request_id, reply } => {
                     let Some(slot) = self.find(connection) else { continue };
@@ -249,14 +324,11 @@ impl State {
         full
     }
 
-    fn fan_out(&mut self, encoded: &Encoded, watchers: bool) {
+    fn fan_out(&mut self, encoded: &Encoded, is_for: impl Fn(subscribers::Member) -> bool) {
         let members = self.subscribers.members(encoded.channel());
         let mut frames = [None; Encoding::COUNT];
         let mut deliveries = 0;
-        for member in members {
-            if watchers && !member.watches() {
-                continue;
-            }
+        for member in members.iter().filter(|member| is_for(**member)) {
             let connection = &mut self.connections[member.connection as usize];
             let frame = *frames[connection.encoding as usize]
                 .get_or_insert_with(|| self.batch.frame(encoded.frame(connection.encoding)));
@@ -266,9 +338,10 @@ impl State {
         self.metrics.deliveries.add(deliveries);
     }
 
-    /// The hub took a connection in: from here on it is a subscriber, and what it missed goes out behind the answer.
+    /// The hub took a connection in: from here on it is a subscriber, and what it missed goes out behind the answer, or
+    /// page by page.
     fn joined(&mut self, joined: Joined) {
-        let Joined { connection: key, channel, position, recovery, missed, watches } = joined;
+        let Joined { connection: key, channel, position, recovery, missed, watches, behind } = joined;
         let Some(slot) = self.find(key) else { return };
         let now = self.now();
         let connection = &mut self.connections[slot as usize];
@@ -276,21 +349,17 @@ impl State {
         if !stands {
             return self.pump(slot);
         }
-        if self.subscribers.add(&channel, slot, watches, &mut connection.subscriptions) {
+        if self.subscribers.add(&channel, slot, watches, behind, &mut connection.subscriptions) {
             self.metrics.subscriptions.add(1);
+            self.report(slot, |whose| Happening::Subscribed { whose, channel: channel.clone() });
         }
         self.pump(slot);
         self.metrics.deliveries.add(missed.len() as u64);
         for encoded in missed {
-            let connection = &mut self.connections[slot as usize];
-            let frame = encoded.frame(connection.encoding);
-            let owed = connection.owed_bytes.saturating_add(frame.bytes.len() as u32);
-            connection.owed_bytes = owed.min(OWED_BYTES);
-            if let Line::Outlet(outlet) = &connection.line {
-                outlet.owes(frame.bytes.len());
-            }
-            let frame = self.batch.frame(frame);
-            self.batch.link(slot, &mut connection.chain, frame);
+            self.owe(slot, encoded.frame(self.connections[slot as usize].encoding));
+        }
+        if behind {
+            self.begin_catching_up(slot, channel);
         }
     }
 
@@ -314,6 +383,10 @@ fn reply_of(result: Result<CoreAnswer, WireError>) -> Reply {
             head: answer.head.offset,
             publications: answer.publications,
         }),
+        // The client of core keeps these to itself.
+        Ok(CoreAnswer::Missing { .. }) => {
+            Reply::Error(WireError::new(ErrorCode::Internal, "not an answer to a request"))
+        }
         Err(error) => Reply::Error(error),
     }
 }

@@ -46,7 +46,7 @@ impl State {
     pub(crate) fn flush(&mut self) {
         if self.batch.is_empty() {
             self.batch.clear();
-            return;
+            return self.ask_for_pages();
         }
         let mut flusher = std::mem::take(&mut self.flusher);
         flusher.joined_chain.clear();
@@ -58,6 +58,7 @@ impl State {
         self.batch.clear();
         flusher.joined.shrink_to(2 * COALESCE_BYTES);
         self.flusher = flusher;
+        self.ask_for_pages();
     }
 
     fn flush_one(&mut self, flusher: &mut Flusher, slot: ConnectionSlot) {
@@ -281,6 +282,7 @@ impl State {
                     connection.owed_bytes = 0;
                     self.metrics.blocked.sub(1);
                     self.closing_flushed(slot);
+                    self.ask_for_page(slot);
                     return Poll::Ready(());
                 }
                 Ok(false) => {

@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell, RefMut};
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -13,6 +14,7 @@ use skywave_engine::session::SessionConfig;
 use skywave_protocol::{ClientId, ClientMessage, CloseCode, ErrorCode, WireError, binary, json};
 use tokio::sync::mpsc;
 
+use crate::admission::network;
 use crate::delivery::Delivery;
 use crate::hub::HubCommand;
 use crate::metrics::WorkerMetrics;
@@ -20,7 +22,9 @@ use crate::shared::Shared;
 use crate::transport::websocket::deflate::Inflater;
 use crate::transport::{Outlet, Transport};
 
+mod activity;
 mod batch;
+mod catching_up;
 mod connection;
 mod driver;
 mod flush;
@@ -65,6 +69,8 @@ pub(crate) struct Inflating {
 pub struct NewConnection {
     pub transport: Transport,
     pub outlet: Rc<dyn Outlet>,
+    /// The client's.
+    pub address: IpAddr,
 }
 
 /// How a client's bytes are to be read.
@@ -128,10 +134,11 @@ impl Worker {
             let error = WireError::new(ErrorCode::Draining, "this node is leaving; connect elsewhere");
             return Err(error.retry_after_ms(1_000));
         }
-        let NewConnection { transport, outlet } = new;
+        let NewConnection { transport, outlet, address } = new;
         let client = self.next_client();
         let encoding = outlet.encoding();
-        let key = self.state().open(transport, encoding, Line::Outlet(outlet), client.clone());
+        let key =
+            self.state().open(transport, encoding, Line::Outlet(outlet), client.clone(), network(address));
         Ok(Handle { worker: self.clone(), key, client })
     }
 

@@ -4,11 +4,13 @@
 //! said in between goes out in one write per connection.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
 use skywave_engine::hub::FetchId;
+use skywave_engine::region::{KeyDigest, MovedRanges};
 use skywave_engine::session::{Authorization, Session, SessionConfig};
 use skywave_engine::time::Millis;
 use skywave_protocol::inner::Control;
@@ -18,14 +20,16 @@ use tokio::sync::{Notify, mpsc};
 
 use super::Worker;
 use super::batch::{Batch, Chain};
-use super::connection::{Connection, Ending, Line, slot_of};
+use super::connection::{Connection, Ending, Line, Standing, slot_of};
 use super::flush::Flusher;
 use super::subscribers::{ConnectionSlot, Subscribers};
 use super::timers::Wheel;
+use crate::auth::revocation::TokenEnd;
 use crate::core_client::{CoreClient, CoreResult};
 use crate::encoding;
 use crate::hub::HubCommand;
 use crate::metrics::WorkerMetrics;
+use crate::region::{Move, UNHURRIED};
 use crate::shared::Shared;
 use crate::transport::Transport;
 
@@ -36,13 +40,15 @@ pub(crate) struct State {
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: Arc<WorkerMetrics>,
     pub(crate) session_config: Arc<SessionConfig>,
-    started: Instant,
+    pub(super) started: Instant,
     generation: u32,
     pub(crate) connections: Slab<Connection>,
     pub(crate) subscribers: Subscribers,
     pub(crate) batch: Batch,
     pub(crate) flusher: Flusher,
     pub(crate) wheel: Wheel,
+    /// Connections that may have room for a page, since the last flush.
+    pub(crate) paged: Vec<u64>,
     due: Vec<u64>,
     pub(crate) hubs: Vec<HubLine>,
     /// Told when an overflow has something, and when it is empty again.
@@ -86,6 +92,7 @@ impl State {
             batch: Batch::default(),
             flusher: Flusher::default(),
             wheel: Wheel::new(0),
+            paged: Vec::new(),
             due: Vec::new(),
             hubs: hubs.into_iter().map(|sender| HubLine { sender, overflow: VecDeque::new() }).collect(),
             overflowing: Rc::default(),
@@ -107,6 +114,7 @@ impl State {
         encoding: crate::transport::Encoding,
         line: Line,
         client: ClientId,
+        network: IpAddr,
     ) -> u64 {
         let now = self.now();
         self.generation = self.generation.wrapping_add(1);
@@ -121,6 +129,12 @@ impl State {
             outbox: None,
             owed_bytes: 0,
             session: Session::new(now, self.session_config.clone(), client),
+            network,
+            publishes: None,
+            place: Standing::default(),
+            reported: None,
+            opened_at: now,
+            catching_up: None,
             subscriptions: Vec::new(),
             scheduled: Millis::MAX,
             ending: None,
@@ -146,10 +160,13 @@ impl State {
     /// Forgets a connection: its transport has ended.
     pub(crate) fn remove(&mut self, key: u64) {
         let Some(slot) = self.find(key) else { return };
+        let ending = self.connections[slot as usize].ending.as_ref();
+        let why = ending.map(|ending| (ending.code, ending.reason.clone()));
         // Leaves every channel. Whatever is said on the way reaches nobody.
         self.connections[slot as usize].session.close(CloseCode::Normal, "");
         self.pump(slot);
         self.flush();
+        self.report_disconnected(slot, why);
         let connection = self.connections.remove(slot as usize);
         debug_assert!(connection.subscriptions.is_empty(), "a closed session has left its channels");
         if connection.outbox.is_some() {
@@ -281,8 +298,8 @@ impl State {
         }
         self.due = due;
         self.flush();
-        for expired in self.core.expire(now, &self.metrics) {
-            self.core_answered(expired);
+        for answered in self.core.tick(now, &self.metrics) {
+            self.core_answered(answered);
         }
         self.flush();
     }
@@ -307,27 +324,72 @@ impl State {
     pub(crate) fn ask_to_move(&mut self, key: u64, within_ms: u32) {
         let Some(slot) = self.find(key) else { return };
         let now = self.now();
-        let target = self.shared.config.drain_target.clone();
-        self.connections[slot as usize].session.drain(now, target, within_ms);
+        let connection = &mut self.connections[slot as usize];
+        let target = self.shared.config.drain_target.clone().or_else(|| {
+            let region = self.shared.region.as_ref()?;
+            // One without a key goes anywhere, but not all to one node.
+            let key = || KeyDigest::of(connection.session.client().as_str());
+            region.elsewhere(connection.place.key.unwrap_or_else(key))
+        });
+        connection.session.drain(now, target, within_ms);
         self.pump(slot);
         if self.batch.is_full() {
             self.flush();
         }
     }
 
-    /// News for every edge.
-    pub(crate) fn control(&mut self, control: &Control) {
+    /// Connections that were placed here and whose keys are in these ranges.
+    pub(crate) fn placed_in(&self, ranges: &MovedRanges) -> Vec<u64> {
+        let connections = self.connections.iter().map(|(_, connection)| connection);
+        let moved = |key: KeyDigest| ranges.contains(key);
+        connections.filter(|connection| connection.place.key.is_some_and(moved)).map(|it| it.key).collect()
+    }
+
+    /// Asks a connection to go where its key is now. `false`: it has gone, or its key is here.
+    pub(crate) fn follow(&mut self, key: u64) -> bool {
+        let Some(slot) = self.find(key) else { return false };
+        let connection = &self.connections[slot as usize];
+        let (Some(region), Some(place)) = (&self.shared.region, connection.place.key) else { return false };
+        if connection.session.authorization().is_none() {
+            return false;
+        }
+        let Some(target) = region.followed(place) else { return false };
+        region.count(Move::Followed);
+        let now = self.now();
+        let within_ms = UNHURRIED.as_millis() as u32;
+        self.connections[slot as usize].session.drain(now, Some(target), within_ms);
+        self.pump(slot);
+        self.flush();
+        true
+    }
+
+    /// The tokens that are connected.
+    pub(crate) fn tokens(&self) -> Vec<TokenEnd> {
+        let authorizations =
+            self.connections.iter().filter_map(|(_, connection)| connection.session.authorization());
+        let token = |who: &Authorization| Some((who.token_id.clone()?, who.expires_at_s.unwrap_or(u64::MAX)));
+        authorizations.filter_map(token).collect()
+    }
+
+    /// News for every edge, about connections that came before it was made.
+    pub(crate) fn control(&mut self, control: &Control, made_at: Millis) {
         let hit: Vec<ConnectionSlot> = self
             .connections
             .iter()
             .filter(|(_, connection)| {
-                connection.session.authorization().is_some_and(|who| concerns(control, who))
+                let authorization = connection.session.authorization();
+                connection.opened_at <= made_at && authorization.is_some_and(|who| concerns(control, who))
             })
             .map(|(slot, _)| slot as ConnectionSlot)
             .collect();
         for slot in hit {
             let now = self.now();
-            self.connections[slot as usize].session.revoke(now);
+            let session = &mut self.connections[slot as usize].session;
+            match control {
+                Control::DisconnectUser { .. } | Control::RevokeToken { .. } => session.revoke(now),
+                Control::Subscribe { channel, .. } => session.grant(channel.clone()),
+                Control::Unsubscribe { channel, .. } => session.withdraw(channel),
+            }
             self.pump(slot);
             if self.batch.is_full() {
                 self.flush();
@@ -347,7 +409,9 @@ impl State {
 
 fn concerns(control: &Control, who: &Authorization) -> bool {
     match control {
-        Control::DisconnectUser { user } => who.user.as_ref() == Some(user),
+        Control::DisconnectUser { user }
+        | Control::Subscribe { user, .. }
+        | Control::Unsubscribe { user, .. } => who.user.as_ref() == Some(user),
         Control::RevokeToken { token_id, .. } => who.token_id.as_ref() == Some(token_id),
     }
 }

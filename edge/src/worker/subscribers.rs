@@ -4,9 +4,12 @@
 //! its place in the other list. Joining, leaving and walking the members of a channel cost no search, also with
 //! 100,000 of them. Never: knows what a connection is beyond its slot.
 
-use hashbrown::HashMap;
+use std::hash::BuildHasher;
+
+use hashbrown::{DefaultHashBuilder, HashTable};
 use skywave_protocol::ChannelName;
 use slab::Slab;
+use smallvec::SmallVec;
 
 /// A channel's place in this table; stable while it has members.
 type ChannelSlot = u32;
@@ -17,19 +20,27 @@ pub(crate) type ConnectionSlot = u32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Member {
     pub(crate) connection: ConnectionSlot,
-    /// Index in the connection's list; the top bit says that presence news are wanted.
+    /// Index in the connection's list, and the flags below.
     back: u32,
 }
 
+/// Presence news are wanted.
 const WATCHES: u32 = 1 << 31;
+/// It is catching up: what is for everyone is not for it yet.
+const BEHIND: u32 = 1 << 30;
+const FLAGS: u32 = WATCHES | BEHIND;
 
 impl Member {
     pub(crate) fn watches(self) -> bool {
         self.back & WATCHES != 0
     }
 
+    pub(crate) fn is_behind(self) -> bool {
+        self.back & BEHIND != 0
+    }
+
     fn index(self) -> usize {
-        (self.back & !WATCHES) as usize
+        (self.back & !FLAGS) as usize
     }
 }
 
@@ -47,19 +58,22 @@ pub(crate) type Subscriptions = Vec<Subscription>;
 #[derive(Debug)]
 struct Channel {
     name: ChannelName,
-    members: Vec<Member>,
+    members: SmallVec<[Member; 2]>,
 }
 
 /// The table.
 #[derive(Debug, Default)]
 pub(crate) struct Subscribers {
-    slots: HashMap<ChannelName, ChannelSlot>,
+    hasher: DefaultHashBuilder,
+    /// Places of channels, found by the names that stand there.
+    slots: HashTable<ChannelSlot>,
     channels: Slab<Channel>,
 }
 
 impl Subscribers {
     fn slot(&self, channel: &ChannelName) -> Option<ChannelSlot> {
-        self.slots.get(channel).copied()
+        let is_it = |slot: &ChannelSlot| self.channels[*slot as usize].name == *channel;
+        self.slots.find(self.hasher.hash_one(channel), is_it).copied()
     }
 
     /// The members of a channel, in no particular order.
@@ -73,23 +87,42 @@ impl Subscribers {
         channel: &ChannelName,
         connection: ConnectionSlot,
         watches: bool,
+        behind: bool,
         mine: &mut Subscriptions,
     ) -> bool {
         let slot = match self.slot(channel) {
             Some(slot) if mine.iter().any(|subscription| subscription.channel == slot) => return false,
             Some(slot) => slot,
             None => {
-                let slot = self.channels.insert(Channel { name: channel.clone(), members: Vec::new() })
-                    as ChannelSlot;
-                self.slots.insert(channel.clone(), slot);
+                let fresh = Channel { name: channel.clone(), members: SmallVec::new() };
+                let slot = self.channels.insert(fresh) as ChannelSlot;
+                let hash = |slot: &ChannelSlot| self.hasher.hash_one(&self.channels[*slot as usize].name);
+                self.slots.insert_unique(hash(&slot), slot, hash);
                 slot
             }
         };
         let members = &mut self.channels[slot as usize].members;
-        let back = mine.len() as u32 | if watches { WATCHES } else { 0 };
+        let flags = if watches { WATCHES } else { 0 } | if behind { BEHIND } else { 0 };
+        let back = mine.len() as u32 | flags;
         mine.push(Subscription { channel: slot, place: members.len() as u32 });
         members.push(Member { connection, back });
         true
+    }
+
+    /// Whether the connection with this list is in the channel and catching up.
+    pub(crate) fn is_behind(&self, channel: &ChannelName, mine: &Subscriptions) -> bool {
+        let found = self.slot(channel).and_then(|slot| mine.iter().find(|entry| entry.channel == slot));
+        found.is_some_and(|entry| {
+            self.channels[entry.channel as usize].members[entry.place as usize].is_behind()
+        })
+    }
+
+    /// The connection with this list has caught up.
+    pub(crate) fn caught_up(&mut self, channel: &ChannelName, mine: &Subscriptions) {
+        let found = self.slot(channel).and_then(|slot| mine.iter().find(|entry| entry.channel == slot));
+        if let Some(entry) = found {
+            self.channels[entry.channel as usize].members[entry.place as usize].back &= !BEHIND;
+        }
     }
 
     /// Removes a connection from a channel. `moved(connection, index, place)` says that another connection's entry
@@ -118,7 +151,7 @@ impl Subscribers {
         if let Some(shifted) = mine.get(index) {
             // My last entry took the freed index: its member entry must point there.
             let member = &mut self.channels[shifted.channel as usize].members[shifted.place as usize];
-            member.back = index as u32 | (member.back & WATCHES);
+            member.back = index as u32 | (member.back & FLAGS);
         }
         let members = &mut self.channels[channel as usize].members;
         members.swap_remove(place as usize);
@@ -128,9 +161,12 @@ impl Subscribers {
         }
         if members.is_empty() {
             let gone = self.channels.remove(channel as usize);
-            self.slots.remove(&gone.name);
+            let entry = self.slots.find_entry(self.hasher.hash_one(&gone.name), |slot| *slot == channel);
+            if let Ok(entry) = entry {
+                entry.remove();
+            }
         } else if members.capacity() > 64 && members.len() * 4 < members.capacity() {
-            members.shrink_to(members.len() * 2);
+            members.shrink_to_fit();
         }
     }
 }
@@ -152,13 +188,17 @@ mod tests {
 
     #[derive(Debug, Clone)]
     enum Step {
-        Add { connection: u32, channel: u8, watches: bool },
+        Add { connection: u32, channel: u8, watches: bool, behind: bool },
+        CaughtUp { connection: u32, channel: u8 },
         Remove { connection: u32, channel: u8 },
     }
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
-            3 => (0..6u32, 0..5u8, any::<bool>()).prop_map(|(connection, channel, watches)| Step::Add { connection, channel, watches }),
+            3 => (0..6u32, 0..5u8, any::<bool>(), any::<bool>()).prop_map(|(connection, channel, watches, behind)| {
+                Step::Add { connection, channel, watches, behind }
+            }),
+            1 => (0..6u32, 0..5u8).prop_map(|(connection, channel)| Step::CaughtUp { connection, channel }),
             2 => (0..6u32, 0..5u8).prop_map(|(connection, channel)| Step::Remove { connection, channel }),
         ]
     }
@@ -172,10 +212,18 @@ mod tests {
             let mut model = std::collections::BTreeMap::new();
             for step in steps {
                 match step {
-                    Step::Add { connection, channel, watches } => {
-                        let added = table.add(&name(channel), connection, watches, &mut lists[connection as usize]);
+                    Step::Add { connection, channel, watches, behind } => {
+                        let mine = &mut lists[connection as usize];
+                        let added = table.add(&name(channel), connection, watches, behind, mine);
                         prop_assert_eq!(added, !model.contains_key(&(connection, channel)));
-                        model.entry((connection, channel)).or_insert(watches);
+                        model.entry((connection, channel)).or_insert((watches, behind));
+                    }
+                    Step::CaughtUp { connection, channel } => {
+                        let mine = &lists[connection as usize];
+                        let was = table.is_behind(&name(channel), mine);
+                        table.caught_up(&name(channel), mine);
+                        let entry = model.get_mut(&(connection, channel));
+                        prop_assert_eq!(was, entry.is_some_and(|(_, behind)| std::mem::take(behind)));
                     }
                     Step::Remove { connection, channel } => {
                         let mut mine = std::mem::take(&mut lists[connection as usize]);
@@ -190,7 +238,8 @@ mod tests {
                     let members = table.members(&name(channel));
                     prop_assert_eq!(members.len(), model.keys().filter(|(_, c)| *c == channel).count());
                     for (place, member) in members.iter().enumerate() {
-                        prop_assert_eq!(Some(&member.watches()), model.get(&(member.connection, channel)));
+                        let flags = (member.watches(), member.is_behind());
+                        prop_assert_eq!(Some(&flags), model.get(&(member.connection, channel)));
                         let entry = lists[member.connection as usize][member.index()];
                         prop_assert_eq!(entry.place as usize, place);
                         prop_assert_eq!(table.slot(&name(channel)), Some(entry.channel));

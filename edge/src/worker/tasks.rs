@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use skywave_ports::{BusMessage, Subscription};
-use skywave_protocol::inner::CoreReply;
+use skywave_protocol::inner::{CoreBeat, CoreReply};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
@@ -23,7 +23,7 @@ pub(crate) struct Inputs {
     pub(crate) to_workers: Vec<mpsc::Sender<Delivery>>,
     pub(crate) answers: mpsc::Receiver<BusMessage>,
     /// Keeps the answers coming.
-    pub(crate) answering: Subscription,
+    pub(crate) answering: Vec<Subscription>,
     pub(crate) jobs: mpsc::Receiver<Job>,
     /// The listeners' tasks, which end when the node drains.
     pub(crate) accepting: JoinSet<()>,
@@ -66,11 +66,19 @@ async fn take_answers(worker: Rc<Worker>, mut answers: mpsc::Receiver<BusMessage
     while answers.recv_many(&mut turn, TURN).await > 0 {
         let mut state = worker.state();
         let state = &mut *state;
+        let now = state.now();
         for message in turn.drain(..) {
+            if state.core.is_beat(&message.subject) {
+                match CoreBeat::decode(message.payload) {
+                    Ok(beat) => state.core.beat(now, &beat, &state.metrics),
+                    Err(error) => tracing::warn!(%error, "the beat of a core cannot be read; dropped"),
+                }
+                continue;
+            }
             match CoreReply::decode(message.payload) {
                 Ok(reply) => {
-                    if let Some(answered) = state.core.answered(reply, &state.shared.latency, &state.metrics)
-                    {
+                    let latency = &state.shared.latency;
+                    if let Some(answered) = state.core.answered(now, reply, latency, &state.metrics) {
                         state.core_answered(answered);
                     }
                 }

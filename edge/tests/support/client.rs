@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 /// Long enough for a busy machine; nothing waits for it to pass.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// TCP, or TLS over it.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -197,6 +197,11 @@ impl Client {
         aside.append(&mut self.received);
         self.received = aside;
         reply
+    }
+
+    /// Drops the messages that came while an answer was awaited.
+    pub fn forget(&mut self) {
+        self.received.clear();
     }
 
     /// The id of the last request.

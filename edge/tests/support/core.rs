@@ -9,7 +9,7 @@ use skywave_ports::memory::MemoryBus;
 use skywave_ports::{Bus, Inbox, Subscription};
 use skywave_protocol::inner::{CoreAnswer, CoreReply, CoreRequest, HistoryAnswer, Live, LogRecord};
 use skywave_protocol::message::HistoryQuery;
-use skywave_protocol::{ChannelName, Epoch, Position, Publication, Subject};
+use skywave_protocol::{ChannelName, Epoch, Payload, Position, Publication, Subject};
 
 #[derive(Clone)]
 pub struct FakeCore {
@@ -19,6 +19,8 @@ pub struct FakeCore {
 struct Inner {
     bus: MemoryBus,
     channels: Mutex<HashMap<ChannelName, Vec<Arc<Publication>>>>,
+    /// The oldest that is kept, where that is not 1.
+    firsts: Mutex<HashMap<ChannelName, u64>>,
     /// History reads answered so far.
     reads: AtomicUsize,
     silent: AtomicBool,
@@ -34,6 +36,7 @@ impl FakeCore {
             inner: Arc::new(Inner {
                 bus: bus.clone(),
                 channels: Mutex::default(),
+                firsts: Mutex::default(),
                 reads: AtomicUsize::new(0),
                 silent: AtomicBool::new(false),
                 losing: AtomicBool::new(false),
@@ -60,6 +63,7 @@ impl FakeCore {
                         };
                         task.inner.bus.publish(&reply.subject, answer.encode()).unwrap();
                     }
+                    other => panic!("this core announces nothing: {other:?}"),
                 }
             }
         });
@@ -80,6 +84,21 @@ impl FakeCore {
 
     pub fn lose_live(&self, losing: bool) {
         self.inner.losing.store(losing, Ordering::SeqCst);
+    }
+
+    /// Gives a channel publications that nobody has been sent.
+    pub fn fill(&self, channel: &str, count: u64, bytes: usize) {
+        let data = Payload::from_json(format!("\"{}\"", "x".repeat(bytes)).as_bytes()).unwrap();
+        let publication =
+            |offset| Arc::new(Publication { offset, id: None, from: None, time_ms: 1, data: data.clone() });
+        let channel = ChannelName::parse(channel).unwrap();
+        self.inner.channels.lock().insert(channel, (1..=count).map(publication).collect());
+    }
+
+    /// History begins with `first` from now on.
+    pub fn forget(&self, channel: &str, first: u64) {
+        let channel = ChannelName::parse(channel).unwrap();
+        self.inner.firsts.lock().insert(channel, first);
     }
 
     fn sequence(&self, record: LogRecord) {
@@ -105,8 +124,10 @@ impl FakeCore {
     fn history(&self, query: &HistoryQuery) -> HistoryAnswer {
         let channels = self.inner.channels.lock();
         let all = channels.get(&query.channel).map_or(&[][..], Vec::as_slice);
-        let inside =
-            |p: &&Arc<Publication>| p.offset > query.after && (query.before == 0 || p.offset < query.before);
+        let first = self.inner.firsts.lock().get(&query.channel).copied().unwrap_or(1);
+        let inside = |p: &&Arc<Publication>| {
+            p.offset > query.after && p.offset >= first && (query.before == 0 || p.offset < query.before)
+        };
         let limit = query.limit as usize;
         let publications = if query.reverse {
             all.iter().rev().filter(inside).take(limit).cloned().collect()
@@ -116,7 +137,7 @@ impl FakeCore {
         HistoryAnswer {
             channel: query.channel.clone(),
             head: Position { epoch: Self::epoch(), offset: all.len() as u64 },
-            first: 1,
+            first,
             publications,
             gap: None,
         }

@@ -23,6 +23,7 @@ pub use client::Client;
 pub use core::FakeCore;
 
 pub struct TestEdge {
+    pub node: NodeId,
     pub handle: EdgeHandle,
     pub core: FakeCore,
     pub bus: MemoryBus,
@@ -86,8 +87,9 @@ impl TestEdge {
         };
         change_ports(&mut ports);
         let (trigger, shutdown) = skywave_runtime::shutdown::channel();
+        let node = config.node.clone();
         let handle = Edge::start(config, ports, shutdown).await.unwrap();
-        Self { handle, core, bus, registry, shutdown: trigger }
+        Self { node, handle, core, bus, registry, shutdown: trigger }
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -120,7 +122,7 @@ impl TestEdge {
 
     /// Waits until a metric satisfies the condition.
     pub async fn until(&self, name: &str, fits: impl Fn(f64) -> bool) {
-        let waited = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+        let waited = tokio::time::timeout(std::time::Duration::from_secs(60), async {
             while !fits(self.metric(name)) {
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
             }

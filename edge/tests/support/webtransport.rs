@@ -7,7 +7,7 @@ use skywave_edge::tls::self_signed::SelfSigned;
 use skywave_edge::{EdgeConfig, EdgePorts};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use wtransport::error::{ConnectingError, ConnectionError};
+use wtransport::error::{ConnectingError, ConnectionError, StreamWriteError};
 use wtransport::tls::Sha256Digest;
 use wtransport::{ClientConfig, Connection, Endpoint, RecvStream, SendStream};
 
@@ -132,7 +132,12 @@ impl WtClient {
     }
 
     pub async fn write(&mut self, bytes: &[u8]) {
-        self.control.write_all(bytes).await.unwrap();
+        self.try_write(bytes).await.unwrap();
+    }
+
+    /// For a session that may have ended.
+    pub async fn try_write(&mut self, bytes: &[u8]) -> Result<(), StreamWriteError> {
+        self.control.write_all(bytes).await
     }
 
     pub async fn request(&mut self, name: &str, body: Value) -> Value {

@@ -16,7 +16,7 @@ use super::events::Events;
 use super::queue::Queue;
 use super::secret::Secret;
 use super::session::{self, Beginning};
-use crate::http::access::bearer;
+use crate::http::access::{address, bearer};
 use crate::http::answer::Refusal;
 use crate::http::{Api, native};
 
@@ -37,7 +37,7 @@ pub(crate) async fn open(
     let queue = Arc::<Queue>::default();
     // Before anything can fail: a body that is dropped ends the session.
     let events = Events::new(queue.clone());
-    let beginning = Beginning { secret, requests };
+    let beginning = Beginning { secret, address: address(&head), requests };
     api.shared.workers[usize::from(api.worker)]
         .run(move |worker| session::begin(worker, queue, beginning))
         .await
@@ -70,7 +70,7 @@ fn requests(bearer: Option<&str>, pairs: &Pairs) -> Result<Vec<ClientMessage>, W
     if token.is_none() && wishes.is_empty() {
         return Ok(Vec::new());
     }
-    wishes.insert(0, Wish::Connect(Connect { token, name: None }));
+    wishes.insert(0, Wish::Connect(Connect { token, ..Connect::default() }));
     Ok((1..).zip(wishes).map(|(id, request)| ClientMessage { id, request }).collect())
 }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -27,6 +28,7 @@ thread_local! {
 /// How a new session begins.
 pub(super) struct Beginning {
     pub(super) secret: Secret,
+    pub(super) address: IpAddr,
     /// Requests made on the client's behalf. If there are any, the client may be one that cannot POST: then the stream's
     /// progress counts as its answer to pings.
     pub(super) requests: Vec<ClientMessage>,
@@ -34,9 +36,9 @@ pub(super) struct Beginning {
 
 /// Opens a session on this worker, says who it is, and leaves it running.
 pub(super) fn begin(worker: &Rc<Worker>, queue: Arc<Queue>, beginning: Beginning) -> Result<(), WireError> {
-    let Beginning { secret, requests } = beginning;
+    let Beginning { secret, address, requests } = beginning;
     let outlet = Rc::new(SseOutlet { queue: queue.clone() });
-    let handle = worker.open(NewConnection { transport: Transport::Sse, outlet })?;
+    let handle = worker.open(NewConnection { transport: Transport::Sse, outlet, address })?;
     let first = Frame {
         bytes: session_event(handle.client(), &secret),
         class: crate::transport::FrameClass::Control,

@@ -63,7 +63,13 @@ impl WebSocket {
         let deflate = matches!(encoding, Encoding::WsJsonDeflate | Encoding::WsBinaryDeflate);
         let decoder = Decoder::new(Role::Server, config.limits.message_bytes, deflate);
         let client = worker.next_client();
-        let key = worker.state().open(Transport::WebSocket, encoding, Line::WebSocket(writer), client);
+        let key = worker.state().open(
+            Transport::WebSocket,
+            encoding,
+            Line::WebSocket(writer),
+            client,
+            permit.network(),
+        );
         let mut socket = Self { worker: worker.clone(), key, reader, decoder, _permit: permit };
         if !parts.rest.is_empty() {
             // The client did not wait for our answer before it spoke.

@@ -1,42 +1,37 @@
 //! From the handshake to the control stream: settings, the CONNECT request, its answer.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::rc::Rc;
+use std::time::Instant;
 
+use bytes::Bytes;
 use http::Uri;
-use quinn::{Connection, RecvStream, SendStream};
+use quinn_proto::{Dir, StreamId};
 use wtransport_proto::session::SessionRequest;
 
-use super::h3::{self, Bidirectional, H3Error, Unidirectional};
-use super::limits::REQUEST_BYTES;
+use super::h3::{self, Bidirectional, H3Error};
+use super::quic::{Quic, control_stream, request_stream};
 use crate::auth::Provenance;
 use crate::metrics::Refused;
-use crate::transport::Encoding;
+use crate::transport::{Encoding, OutletClosed};
 use crate::worker::Worker;
 
-/// A session whose control stream stands.
-pub(super) struct Established {
-    pub(super) connection: Connection,
-    /// The CONNECT stream: its end is the session's.
-    pub(super) request: (SendStream, RecvStream),
-    pub(super) control: (SendStream, RecvStream),
-    /// Bytes of the control stream that were read with its beginning.
-    pub(super) begun: Vec<u8>,
-    pub(super) encoding: Encoding,
-    /// Looks after the client's unidirectional streams; ends only with a failure.
-    pub(super) client_streams: ClientStreams,
-    /// Ours with the settings: closing it would be an error.
-    pub(super) settings: SendStream,
+/// What a session's beginning needs; gone when the control stream stands.
+pub(super) struct Beginning {
+    /// By when it must be over.
+    pub(super) until: Instant,
+    /// Ours with the settings, and what of them has no credit yet. It stays open: closing it would be an error.
+    settings: Option<(StreamId, Bytes)>,
+    /// What has come of the request's, then of the control stream's beginning.
+    bytes: Vec<u8>,
+    /// Chosen by the request, which has been granted then.
+    encoding: Option<Encoding>,
+    /// What has no credit yet of the answer to the request.
+    answer: Bytes,
 }
-
-/// Holds HTTP/3's own streams as long as the connection stands: closing one of them, also before it has said what it is,
-/// is an error that ends the connection.
-pub(super) type ClientStreams = Pin<Box<dyn Future<Output = Failed>>>;
 
 /// Why there is no session.
 pub(super) enum Failed {
-    /// The client has gone.
+    /// The client takes no more.
     Gone,
     /// The connection is closed with this error.
     Protocol(H3Error, &'static str),
@@ -50,106 +45,85 @@ impl From<H3Error> for Failed {
     }
 }
 
-impl From<quinn::ConnectionError> for Failed {
-    fn from(_: quinn::ConnectionError) -> Self {
+impl From<(H3Error, &'static str)> for Failed {
+    fn from((error, reason): (H3Error, &'static str)) -> Self {
+        Self::Protocol(error, reason)
+    }
+}
+
+impl From<OutletClosed> for Failed {
+    fn from(_: OutletClosed) -> Self {
         Self::Gone
     }
 }
 
-impl From<quinn::WriteError> for Failed {
-    fn from(_: quinn::WriteError) -> Self {
-        Self::Gone
+impl Beginning {
+    pub(super) fn new(until: Instant) -> Self {
+        Self { until, settings: None, bytes: Vec::new(), encoding: None, answer: Bytes::new() }
     }
-}
 
-impl From<quinn::ReadError> for Failed {
-    fn from(_: quinn::ReadError) -> Self {
-        Self::Gone
-    }
-}
-
-/// The caller sets the deadline.
-pub(super) async fn establish(worker: &Rc<Worker>, connection: &Connection) -> Result<Established, Failed> {
-    let mut settings = connection.open_uni().await?;
-    settings.write_all(&h3::control_stream()).await?;
-    let mut client_streams: ClientStreams = Box::pin(accept_unidirectional(connection.clone()));
-    // The two sides of the client's beginning are not ordered among each other.
-    let (request, encoding) = tokio::select! {
-        biased;
-        failed = &mut client_streams => return Err(failed),
-        request = accept_request(worker, connection) => request?,
-    };
-    let (control, begun) = tokio::select! {
-        biased;
-        failed = &mut client_streams => return Err(failed),
-        control = accept_control(connection) => control?,
-    };
-    Ok(Established {
-        connection: connection.clone(),
-        request,
-        control,
-        begun,
-        encoding,
-        client_streams,
-        settings,
-    })
-}
-
-/// One after the other: what waits behind a stream that says nothing waits at the client, which has few of them.
-async fn accept_unidirectional(connection: Connection) -> Failed {
-    let mut kept = Vec::new();
-    loop {
-        let Ok(mut stream) = connection.accept_uni().await else { return Failed::Gone };
-        match identify(&mut stream).await {
-            Ok(Unidirectional::Control | Unidirectional::Qpack) => kept.push(stream),
-            // The session knows no unidirectional streams of a client.
-            Ok(Unidirectional::Other) => drop(stream.stop(H3Error::StreamCreation.code())),
-            Err(failed) => return failed,
+    /// Goes as far as what has arrived allows. With the control stream comes the encoding, and what was read of it with its
+    /// beginning.
+    pub(super) fn advance(
+        &mut self,
+        quic: &mut Quic,
+        worker: &Rc<Worker>,
+    ) -> Result<Option<(Encoding, Vec<u8>)>, Failed> {
+        if self.settings.is_none() {
+            let stream = quic.protocol.streams().open(Dir::Uni);
+            self.settings = stream.map(|stream| (stream, h3::control_stream().into()));
         }
-    }
-}
-
-async fn identify(stream: &mut RecvStream) -> Result<Unidirectional, Failed> {
-    let mut bytes = Vec::new();
-    let (kind, used) = loop {
-        if let Some(kind) = h3::unidirectional(&bytes) {
-            break kind;
+        let Some((stream, settings)) = &mut self.settings else { return Ok(None) };
+        quic.write(*stream, settings)?;
+        if !settings.is_empty() {
+            return Ok(None);
         }
-        if !more(stream, &mut bytes).await? {
-            return Ok(Unidirectional::Other);
+        let encoding = match self.encoding {
+            Some(encoding) => encoding,
+            None => match self.accept_request(quic, worker)? {
+                Some(encoding) => *self.encoding.insert(encoding),
+                None => return Ok(None),
+            },
+        };
+        quic.write(request_stream(), &mut self.answer)?;
+        if !self.answer.is_empty() {
+            return Ok(None);
         }
-    };
-    if kind == Unidirectional::Control {
-        while h3::begins_with_settings(&bytes[used..]).transpose()?.is_none() {
-            if !more(stream, &mut bytes).await? {
-                return Err(H3Error::MissingSettings.into());
+        // The session's first bidirectional stream carries requests and replies.
+        match quic.bidirectional(control_stream(), &mut self.bytes)? {
+            None => Ok(None),
+            Some(Bidirectional::WebTransport { id: h3::SESSION }) => {
+                Ok(Some((encoding, std::mem::take(&mut self.bytes))))
+            }
+            Some(Bidirectional::WebTransport { .. }) => {
+                Err(Failed::Protocol(H3Error::Id, "there is no such session"))
+            }
+            Some(Bidirectional::Request(_)) => {
+                Err(Failed::Protocol(H3Error::RequestRejected, "one session a connection"))
             }
         }
     }
-    Ok(kind)
-}
 
-/// The client's first bidirectional stream must be the CONNECT request for `/v1/wt`.
-async fn accept_request(
-    worker: &Rc<Worker>,
-    connection: &Connection,
-) -> Result<((SendStream, RecvStream), Encoding), Failed> {
-    let (mut send, mut recv) = connection.accept_bi().await?;
-    let mut bytes = Vec::new();
-    let start = beginning(&mut recv, &mut bytes).await?;
-    let Bidirectional::Request(headers) = start else {
-        return Err(Failed::Protocol(H3Error::Id, "a stream of a session that does not exist"));
-    };
-    let request = h3::session_request(headers)?;
-    match judge(worker, &request) {
-        Ok(encoding) => {
-            send.write_all(&h3::response(200)).await?;
-            Ok(((send, recv), encoding))
-        }
-        Err((status, kind)) => {
-            send.write_all(&h3::response(status)).await?;
-            let _ = send.finish();
-            Err(Failed::Refused(kind))
+    /// The client's first bidirectional stream must be the CONNECT request for `/v1/wt`.
+    fn accept_request(&mut self, quic: &mut Quic, worker: &Rc<Worker>) -> Result<Option<Encoding>, Failed> {
+        let headers = match quic.bidirectional(request_stream(), &mut self.bytes)? {
+            None => return Ok(None),
+            Some(Bidirectional::Request(headers)) => headers,
+            Some(Bidirectional::WebTransport { .. }) => {
+                return Err(Failed::Protocol(H3Error::Id, "a stream of a session that does not exist"));
+            }
+        };
+        self.bytes = Vec::new();
+        match judge(worker, &h3::session_request(headers)?) {
+            Ok(encoding) => {
+                self.answer = h3::response(200).into();
+                Ok(Some(encoding))
+            }
+            Err((status, kind)) => {
+                quic.write(request_stream(), &mut h3::response(status).into())?;
+                quic.finish(request_stream());
+                Err(Failed::Refused(kind))
+            }
         }
     }
 }
@@ -173,50 +147,5 @@ fn judge(worker: &Rc<Worker>, request: &SessionRequest) -> Result<Encoding, (u16
         None | Some("json") => Ok(Encoding::StreamJson),
         Some("binary") => Ok(Encoding::StreamBinary),
         Some(_) => Err((400, Refused::Handshake)),
-    }
-}
-
-/// The session's first bidirectional stream carries requests and replies.
-async fn accept_control(connection: &Connection) -> Result<((SendStream, RecvStream), Vec<u8>), Failed> {
-    let (send, mut recv) = connection.accept_bi().await?;
-    let mut bytes = Vec::new();
-    match beginning(&mut recv, &mut bytes).await? {
-        Bidirectional::WebTransport { id: h3::SESSION } => Ok(((send, recv), bytes)),
-        Bidirectional::WebTransport { .. } => Err(Failed::Protocol(H3Error::Id, "there is no such session")),
-        Bidirectional::Request(_) => {
-            Err(Failed::Protocol(H3Error::RequestRejected, "one session a connection"))
-        }
-    }
-}
-
-/// Reads until it is known what the stream is; leaves what follows in `bytes`.
-async fn beginning(recv: &mut RecvStream, bytes: &mut Vec<u8>) -> Result<Bidirectional, Failed> {
-    loop {
-        if let Some((start, used)) = h3::bidirectional(bytes)? {
-            bytes.drain(..used);
-            return Ok(start);
-        }
-        if !more(recv, bytes).await? {
-            return Err(Failed::Protocol(
-                H3Error::GeneralProtocol,
-                "a stream that ends before it says what it is",
-            ));
-        }
-    }
-}
-
-/// `false` at the stream's end.
-async fn more(recv: &mut RecvStream, bytes: &mut Vec<u8>) -> Result<bool, Failed> {
-    // Twice the limit: a frame's header comes on top of its content.
-    let room = (2 * REQUEST_BYTES).saturating_sub(bytes.len());
-    if room == 0 {
-        return Err(H3Error::ExcessiveLoad.into());
-    }
-    match recv.read_chunk(room, true).await? {
-        Some(chunk) => {
-            bytes.extend_from_slice(&chunk.bytes);
-            Ok(true)
-        }
-        None => Ok(false),
     }
 }

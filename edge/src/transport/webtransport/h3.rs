@@ -46,8 +46,8 @@ pub(super) enum H3Error {
 }
 
 impl H3Error {
-    pub(super) fn code(self) -> quinn::VarInt {
-        quinn::VarInt::from_u32(match self {
+    pub(super) fn code(self) -> quinn_proto::VarInt {
+        quinn_proto::VarInt::from_u32(match self {
             Self::NoError => 0x100,
             Self::GeneralProtocol => 0x101,
             Self::StreamCreation => 0x103,

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::crypto::{CryptoError, HmacKey};
-use quinn::{ConnectionId, ConnectionIdGenerator, EndpointConfig};
+use quinn_proto::crypto::{CryptoError, HmacKey};
+use quinn_proto::{ConnectionId, ConnectionIdGenerator, EndpointConfig};
 use sha2::{Digest, Sha256};
 
 /// Bytes of a connection id. Enough to be unguessable together with the token; no structure that a new process would have

@@ -1,117 +1,104 @@
-//! A session while it stands: one task that reads what the client sends and waits for either side to end it.
+//! A session while it stands, and its end.
 
-use std::future::poll_fn;
-use std::ops::ControlFlow;
 use std::rc::Rc;
-use std::task::{Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quinn::{Connection, RecvStream, SendStream};
 use skywave_protocol::{CloseCode, ErrorCode};
-use tokio::io::ReadBuf;
-use tokio::time::timeout;
 
-use super::establish::{ClientStreams, Established, Failed};
-use super::h3::{self, H3Error};
+use super::connection::{Connection, News, Turn};
+use super::establish::Failed;
+use super::h3;
 use super::input::Input;
-use super::outlet::WebTransportOutlet;
-use crate::transport::{Encoding, Transport};
+use super::quic::{Quic, Stopped, control_stream, request_stream};
+use super::unidirectional::ClientStreams;
+use crate::transport::{Encoding, Outlet, Transport};
 use crate::worker::{Handle, InputFormat, NewConnection, Worker};
 
 /// How long a client has for closing the session itself once it was told why it ends.
 const CLIENT_CLOSES: Duration = Duration::from_secs(1);
+/// Bytes read from a client's control stream before it is the others' turn.
+const TURN_BYTES: usize = 64 * 1024;
 
-pub(super) async fn run(worker: &Rc<Worker>, established: Established) {
-    let Established { connection, request, control, begun, encoding, client_streams, settings } = established;
-    let limits = &worker.shared().config.limits;
-    let outlet = WebTransportOutlet::new(connection.clone(), control.0, encoding, limits.outbox_bytes);
-    let handle =
-        match worker.open(NewConnection { transport: Transport::WebTransport, outlet: outlet.clone() }) {
-            Ok(handle) => handle,
-            Err(error) => {
-                let code =
-                    if error.code == ErrorCode::Draining { CloseCode::Drain } else { CloseCode::ServerFull };
-                return say_goodbye(worker, &connection, request, &outlet, code, &error.message).await;
-            }
-        };
-    let format = if encoding == Encoding::StreamBinary { InputFormat::Binary } else { InputFormat::Json };
-    let mut session = Session {
-        worker,
-        connection,
-        handle,
-        input: Input::new(format, limits.message_bytes),
-        control: control.1,
-    };
-    let (connect_send, mut connect_recv) = request;
-    let mut client_streams = client_streams;
-    let (code, reason) = match session.take(&begun) {
-        ControlFlow::Break(end) => end,
-        ControlFlow::Continue(()) => {
-            drop(begun);
-            session.serve(&mut connect_recv, &mut client_streams).await
-        }
-    };
-    let Session { connection, handle, control, .. } = session;
-    // The channels are left before the goodbye: it may take its time.
-    drop(handle);
-    say_goodbye(worker, &connection, (connect_send, connect_recv), &outlet, code, &reason).await;
-    // Dropping a stream tells the peer that it is not read any more: not before the end.
-    drop((control, client_streams, settings));
+/// With which code the session ends, and why.
+pub(super) type End = (CloseCode, String);
+
+/// The client goes first.
+fn gone() -> End {
+    (CloseCode::Normal, String::new())
 }
 
-type End = (CloseCode, String);
-
-struct Session<'a> {
-    worker: &'a Rc<Worker>,
-    connection: Connection,
+pub(super) struct Session {
     handle: Handle,
     input: Input,
-    control: RecvStream,
+    /// The control stream may hold something that has not been read.
+    unread: bool,
+    /// The same of datagrams.
+    datagrams: bool,
 }
 
-impl Session<'_> {
-    /// Until one side ends it; then, what to say.
-    async fn serve(&mut self, request: &mut RecvStream, client_streams: &mut ClientStreams) -> End {
-        let gone = || (CloseCode::Normal, String::new());
-        loop {
-            let flow = tokio::select! {
-                end = self.handle.closed() => ControlFlow::Break(end),
-                read = read(self.worker, &mut self.control, &mut self.input, &self.handle) => read,
-                datagram = self.connection.read_datagram() => match datagram {
-                    Ok(datagram) => {
-                        self.datagram(&datagram);
-                        ControlFlow::Continue(())
-                    }
-                    Err(_) => ControlFlow::Break(gone()),
-                },
-                // Whatever comes on it, only its end means something to us.
-                chunk = request.read_chunk(64 * 1024, true) => match chunk {
-                    Ok(Some(_)) => ControlFlow::Continue(()),
-                    Ok(None) | Err(_) => ControlFlow::Break(gone()),
-                },
-                failed = &mut *client_streams => ControlFlow::Break(match failed {
-                    Failed::Protocol(..) => (CloseCode::ProtocolError, CloseCode::ProtocolError.reason().to_owned()),
-                    Failed::Gone | Failed::Refused(_) => gone(),
-                }),
-                stream = self.connection.accept_bi() => match stream {
-                    Ok((mut send, mut recv)) => {
-                        let _ = send.reset(H3Error::BufferedStreamRejected.code());
-                        let _ = recv.stop(H3Error::BufferedStreamRejected.code());
-                        ControlFlow::Continue(())
-                    }
-                    Err(_) => ControlFlow::Break(gone()),
-                },
-            };
-            match flow {
-                ControlFlow::Break(end) => return end,
-                ControlFlow::Continue(()) => self.handle.room().await,
-            }
-        }
+impl Session {
+    /// Takes the client in. Errors: what to tell it instead.
+    pub(super) fn open(
+        connection: &Rc<Connection>,
+        worker: &Rc<Worker>,
+        encoding: Encoding,
+    ) -> Result<Self, End> {
+        let outlet: Rc<dyn Outlet> = connection.clone();
+        let address = connection.quic.borrow().protocol.remote_address().ip();
+        let handle = worker
+            .open(NewConnection { transport: Transport::WebTransport, outlet, address })
+            .map_err(|error| match error.code {
+                ErrorCode::Draining => (CloseCode::Drain, error.message.to_string()),
+                _ => (CloseCode::ServerFull, error.message.to_string()),
+            })?;
+        let format = if encoding == Encoding::StreamBinary { InputFormat::Binary } else { InputFormat::Json };
+        let input = Input::new(format, worker.shared().config.limits.message_bytes);
+        Ok(Self { handle, input, unread: true, datagrams: true })
     }
 
-    fn take(&mut self, bytes: &[u8]) -> ControlFlow<End> {
-        take(&mut self.input, &self.handle, bytes)
+    /// One turn. Errors: it is over.
+    pub(super) fn serve(
+        &mut self,
+        connection: &Connection,
+        worker: &Worker,
+        news: &News,
+        client_streams: &mut ClientStreams,
+    ) -> Result<Turn, End> {
+        if let Some(end) = connection.take_ending() {
+            return Err(end);
+        }
+        client_streams.read(&mut connection.quic.borrow_mut(), news).map_err(|failed| match failed {
+            Failed::Protocol(..) => (CloseCode::ProtocolError, CloseCode::ProtocolError.reason().to_owned()),
+            Failed::Gone | Failed::Refused(_) => gone(),
+        })?;
+        // Whatever comes on it, only its end means something to us.
+        if news.request && connection.quic.borrow_mut().discard(request_stream()) {
+            return Err(gone());
+        }
+        self.unread |= news.control;
+        self.datagrams |= news.datagrams;
+        if !self.unread && !self.datagrams {
+            return Ok(Turn::Done);
+        }
+        if worker.state().is_congested() {
+            return Ok(Turn::Held);
+        }
+        self.read_datagrams(connection);
+        let turn = self.read_control(connection)?;
+        // What the client has asked for may have ended the session.
+        connection.take_ending().map_or(Ok(turn), Err)
+    }
+
+    fn read_datagrams(&mut self, connection: &Connection) {
+        // No more than QUIC keeps for us.
+        while self.datagrams {
+            let datagram = connection.quic.borrow_mut().protocol.datagrams().recv();
+            match datagram {
+                Some(datagram) => self.datagram(&datagram),
+                None => self.datagrams = false,
+            }
+        }
     }
 
     fn datagram(&self, datagram: &Bytes) {
@@ -120,35 +107,32 @@ impl Session<'_> {
             self.handle.receive_encoded(self.input.format(), message);
         }
     }
-}
 
-/// Reads what the control stream has, through the worker's buffer.
-async fn read(
-    worker: &Rc<Worker>,
-    control: &mut RecvStream,
-    input: &mut Input,
-    handle: &Handle,
-) -> ControlFlow<End> {
-    poll_fn(|cx| {
-        let mut scratch = worker.scratch();
-        let mut buf = ReadBuf::new(&mut scratch);
-        Poll::Ready(match ready!(control.poll_read_buf(cx, &mut buf)) {
-            Ok(()) if buf.filled().is_empty() => ControlFlow::Break((CloseCode::Normal, String::new())),
-            Ok(()) => take(input, handle, buf.filled()),
-            Err(_) => ControlFlow::Break((CloseCode::Normal, String::new())),
-        })
-    })
-    .await
-}
-
-fn take(input: &mut Input, handle: &Handle, bytes: &[u8]) -> ControlFlow<End> {
-    let format = input.format();
-    match input.take(bytes, |batch| handle.receive_encoded(format, batch)) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(code) => {
-            handle.close(code, code.reason());
-            ControlFlow::Break((code, code.reason().to_owned()))
+    fn read_control(&mut self, connection: &Connection) -> Result<Turn, End> {
+        if !self.unread {
+            return Ok(Turn::Done);
         }
+        let mut chunks = Vec::new();
+        let stopped = connection.quic.borrow_mut().read(control_stream(), TURN_BYTES, &mut chunks);
+        chunks.iter().try_for_each(|chunk| self.take(chunk))?;
+        match stopped {
+            Stopped::Full => Ok(Turn::Again),
+            Stopped::End => Err(gone()),
+            Stopped::Empty => {
+                self.unread = false;
+                Ok(Turn::Done)
+            }
+        }
+    }
+
+    /// Takes bytes of the control stream. Errors: they are no messages.
+    pub(super) fn take(&mut self, bytes: &[u8]) -> Result<(), End> {
+        let Self { handle, input, .. } = self;
+        let format = input.format();
+        input.take(bytes, |batch| handle.receive_encoded(format, batch)).map_err(|code| {
+            handle.close(code, code.reason());
+            (code, code.reason().to_owned())
+        })
     }
 }
 
@@ -156,26 +140,38 @@ fn take(input: &mut Input, handle: &Handle, bytes: &[u8]) -> ControlFlow<End> {
 ///
 /// The client goes first because Chromium's renderer has been seen to crash, now and then, when a server ends a session
 /// with streams on their way; it never did when the page closed it.
-async fn say_goodbye(
-    worker: &Rc<Worker>,
-    connection: &Connection,
-    (mut send, mut recv): (SendStream, RecvStream),
-    outlet: &WebTransportOutlet,
-    code: CloseCode,
-    reason: &str,
-) {
-    if connection.close_reason().is_none() {
-        outlet.say_goodbye(code, reason);
-        let client_closes = async { while let Ok(Some(_)) = recv.read_chunk(64 * 1024, true).await {} };
-        let _ = timeout(CLIENT_CLOSES, client_closes).await;
-        let patience = worker.shared().config.timing.close;
-        let _ = timeout(patience, async {
-            if send.write_all(&h3::close(code, reason)).await.is_ok() {
-                let _ = send.finish();
-                connection.closed().await;
-            }
-        })
-        .await;
+pub(super) struct Goodbye {
+    end: End,
+    /// When the next step is taken, whatever the client does.
+    pub(super) until: Instant,
+    /// What is left to say of the session's end; `None` as long as it is the client's turn.
+    capsule: Option<Bytes>,
+    finished: bool,
+}
+
+impl Goodbye {
+    /// The reason has been said on the control stream.
+    pub(super) fn new(end: End, now: Instant) -> Self {
+        Self { end, until: now + CLIENT_CLOSES, capsule: None, finished: false }
     }
-    connection.close(H3Error::SessionGone.code(), b"");
+
+    /// Takes the steps that are due; `true` when nothing more is waited for.
+    pub(super) fn is_over(&mut self, quic: &mut Quic, worker: &Worker, now: Instant) -> bool {
+        if self.capsule.is_none() && (quic.discard(request_stream()) || now >= self.until) {
+            self.capsule = Some(h3::close(self.end.0, &self.end.1).into());
+            self.until = now + worker.shared().config.timing.close;
+        }
+        let Some(capsule) = &mut self.capsule else { return false };
+        if !self.finished {
+            if quic.write(request_stream(), capsule).is_err() {
+                return true;
+            }
+            if capsule.is_empty() {
+                quic.finish(request_stream());
+                self.finished = true;
+            }
+        }
+        // The client closes the connection when it has read it.
+        now >= self.until
+    }
 }
