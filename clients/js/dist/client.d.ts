@@ -6,6 +6,7 @@
  * publication or a subscription survives, and how, is theirs to know (`outbox`, `subscription`).
  */
 import { Emitter } from './events.js';
+import { type Granted, type Withdrawn } from './grants.js';
 import { type SkywaveOptions } from './options.js';
 import { type Published } from './outbox.js';
 import { type Member } from './protocol.js';
@@ -42,6 +43,12 @@ export interface ClientEvents {
     move: {
         readonly target: string | undefined;
     };
+    /** A backend put this client into a channel; its publications come as the client's own `publication` events. */
+    granted: Granted;
+    /** A backend took it out again, or the connection ended. */
+    withdrawn: Withdrawn;
+    /** In a channel that a backend put this client into. Others come to their subscription. */
+    publication: Publication;
     /** Something went wrong that the client deals with by itself, e.g. `getToken` failed. */
     error: Error;
 }

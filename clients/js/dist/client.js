@@ -12,9 +12,11 @@ import { Credentials } from './credentials.js';
 import { systemEnvironment } from './environment.js';
 import { SkywaveError } from './errors.js';
 import { Emitter } from './events.js';
+import { Grants } from './grants.js';
 import { baseUrl, CONNECT_TIMEOUT_MS, DEFAULT_TRANSPORTS } from './options.js';
 import { DEFAULT_OUTBOX, encodeEphemeral, Outbox } from './outbox.js';
 import { decodeData } from './protocol.js';
+import { askForRoute, Places } from './places.js';
 import { Queries } from './queries.js';
 import { Subscription } from './subscription.js';
 import { availableTransports } from './transports/available.js';
@@ -33,7 +35,7 @@ const MOVE_PATIENCE = 0.8;
 export class Skywave extends Emitter {
     #env;
     #options;
-    #base;
+    #places;
     #transports;
     #negotiator;
     #credentials;
@@ -44,6 +46,11 @@ export class Skywave extends Emitter {
     #outbox;
     #queries;
     #subscriptions = new Map();
+    #grants = new Grants({
+        granted: (event) => this.emit('granted', event),
+        withdrawn: (event) => this.emit('withdrawn', event),
+        publication: (event) => this.emit('publication', event),
+    });
     #state = 'disconnected';
     /** Carries everything. */
     #active;
@@ -53,6 +60,8 @@ export class Skywave extends Emitter {
     #leaving;
     /** Named by a `move`; used for one attempt. */
     #target;
+    /** The attempt under way goes to such a target. */
+    #openingTarget = false;
     /** Ends an attempt that still waits for its token. */
     #attempt = 0;
     #attemptAt = -Infinity;
@@ -66,7 +75,8 @@ export class Skywave extends Emitter {
         super((error) => env.report(error));
         this.#options = options;
         this.#env = env;
-        this.#base = baseUrl(options.url);
+        const find = options.findRoute ?? askForRoute;
+        this.#places = new Places(env, baseUrl(options.url), options.route ?? false, async (base, key, token) => (await find(base, key, token)).map(baseUrl));
         this.#transports = options.openers ?? availableTransports(options);
         const preferred = (options.transports ?? DEFAULT_TRANSPORTS).filter((name) => this.#transports[name] !== undefined);
         if (preferred.length === 0)
@@ -214,6 +224,14 @@ export class Skywave extends Emitter {
         });
     }
     #openWith(token) {
+        if (this.#target === undefined && this.#places.wantsAsking) {
+            const attempt = this.#attempt;
+            void this.#places.ask(token).then(() => {
+                if (attempt === this.#attempt)
+                    this.#openWith(token);
+            });
+            return;
+        }
         const transport = this.#negotiator.next();
         const open = transport && this.#transports[transport];
         if (transport === undefined || open === undefined)
@@ -221,17 +239,24 @@ export class Skywave extends Emitter {
         const connect = { name: this.#options.name ?? 'skywave-js' };
         if (token !== undefined)
             connect.token = token;
-        const base = this.#target ?? this.#base;
+        const { base, placed } = this.#target === undefined ? this.#places.current : { base: this.#target, placed: true };
+        this.#openingTarget = this.#target !== undefined;
         this.#target = undefined;
+        if (this.#places.key !== undefined)
+            connect.key = this.#places.key;
+        if (placed)
+            connect.placed = true;
         const timeoutMs = this.#options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
         const heartbeatMs = this.#options.heartbeatMs;
         this.#opening = new Connection(this.#env, this.#owner, { transport, base, open, connect, timeoutMs, heartbeatMs });
     }
     #established(connection) {
         this.#opening = undefined;
+        this.#places.begin();
         this.#leaving?.close(CloseCode.normal, '');
         this.#leaving = this.#active;
         this.#active = connection;
+        this.#grants.ended();
         this.#negotiator.worked(connection.transport);
         this.#credentials.accepted();
         this.#env.clearTimeout(this.#stable);
@@ -248,11 +273,14 @@ export class Skywave extends Emitter {
         this.emit('connected', this.info);
     }
     #pushed(connection, push) {
-        const channel = (push.pub ?? push.gap ?? push.join ?? push.leave ?? push.unsubscribed)?.channel;
-        if (channel !== undefined)
-            this.#subscriptions.get(channel)?.pushed(connection, push);
+        const news = push.pub ?? push.gap ?? push.join ?? push.leave ?? push.subscribed ?? push.unsubscribed;
+        const subscription = news && this.#subscriptions.get(news.channel);
+        if (subscription !== undefined)
+            subscription.pushed(connection, push);
         else if (connection !== this.#active)
             return;
+        else if (news !== undefined)
+            this.#grants.pushed(push);
         else if (push.expiring !== undefined)
             void this.#renewToken();
         else if (push.move !== undefined)
@@ -271,6 +299,7 @@ export class Skywave extends Emitter {
         if (connection !== this.#active)
             return;
         this.#active = undefined;
+        this.#grants.ended();
         this.#leave();
         this.#env.clearTimeout(this.#stable);
         this.#detach(connection);
@@ -286,6 +315,10 @@ export class Skywave extends Emitter {
             this.#judge(retry === 'later' ? 'resume' : retry === 'never' ? 'no' : retry, loss);
         }
         else if (!loss.reached && this.#negotiator.more) {
+            this.#open();
+        }
+        else if (!loss.reached && !this.#openingTarget && this.#places.skip()) {
+            // The next node, at once: all of them do not go away together.
             this.#open();
         }
         else {
@@ -305,6 +338,7 @@ export class Skywave extends Emitter {
     }
     /** Tries again after a backoff. */
     #again(cause) {
+        this.#places.begin();
         const backoff = this.#active === undefined ? this.#backoff : this.#moveBackoff;
         const retryInMs = backoff.next(cause.retryAfterMs);
         this.#env.clearTimeout(this.#retry);

@@ -95,6 +95,8 @@ export interface Pushes {
     leave: Member & {
         readonly channel: string;
     };
+    /** A backend put this client into a channel. */
+    subscribed: WireSubscribed;
     unsubscribed: WireError & {
         readonly channel: string;
     };
@@ -129,6 +131,8 @@ export interface Requests {
     connect: {
         token?: string;
         name?: string;
+        key?: string;
+        placed?: boolean;
     };
     subscribe: {
         channel: string;

@@ -13,9 +13,11 @@ import { Credentials } from './credentials.js';
 import { systemEnvironment, type Environment, type Timer } from './environment.js';
 import { SkywaveError } from './errors.js';
 import { Emitter } from './events.js';
+import { Grants, type Granted, type Withdrawn } from './grants.js';
 import { baseUrl, CONNECT_TIMEOUT_MS, DEFAULT_TRANSPORTS, type SkywaveOptions } from './options.js';
 import { DEFAULT_OUTBOX, encodeEphemeral, Outbox, type Published } from './outbox.js';
 import { decodeData, type Member, type Push, type Requests } from './protocol.js';
+import { askForRoute, Places } from './places.js';
 import { Queries } from './queries.js';
 import { Subscription, type Publication, type PublishOptions, type SubscribeOptions, type SubscriptionHost } from './subscription.js';
 import { availableTransports } from './transports/available.js';
@@ -63,6 +65,12 @@ export interface ClientEvents {
   connected: ConnectionInfo;
   /** The server asked to move to another node; it happens without a gap. */
   move: { readonly target: string | undefined };
+  /** A backend put this client into a channel; its publications come as the client's own `publication` events. */
+  granted: Granted;
+  /** A backend took it out again, or the connection ended. */
+  withdrawn: Withdrawn;
+  /** In a channel that a backend put this client into. Others come to their subscription. */
+  publication: Publication;
   /** Something went wrong that the client deals with by itself, e.g. `getToken` failed. */
   error: Error;
 }
@@ -88,7 +96,7 @@ export interface HistoryPage<Data = unknown> {
 export class Skywave extends Emitter<ClientEvents> {
   readonly #env: Environment;
   readonly #options: SkywaveOptions;
-  readonly #base: string;
+  readonly #places: Places;
   readonly #transports: TransportTable;
   readonly #negotiator: Negotiator;
   readonly #credentials: Credentials;
@@ -99,6 +107,11 @@ export class Skywave extends Emitter<ClientEvents> {
   readonly #outbox: Outbox;
   readonly #queries: Queries;
   readonly #subscriptions = new Map<string, Subscription>();
+  readonly #grants = new Grants({
+    granted: (event) => this.emit('granted', event),
+    withdrawn: (event) => this.emit('withdrawn', event),
+    publication: (event) => this.emit('publication', event),
+  });
   #state: State = 'disconnected';
   /** Carries everything. */
   #active: Connection | undefined;
@@ -108,6 +121,8 @@ export class Skywave extends Emitter<ClientEvents> {
   #leaving: Connection | undefined;
   /** Named by a `move`; used for one attempt. */
   #target: string | undefined;
+  /** The attempt under way goes to such a target. */
+  #openingTarget = false;
   /** Ends an attempt that still waits for its token. */
   #attempt = 0;
   #attemptAt = -Infinity;
@@ -122,7 +137,10 @@ export class Skywave extends Emitter<ClientEvents> {
     super((error) => env.report(error));
     this.#options = options;
     this.#env = env;
-    this.#base = baseUrl(options.url);
+    const find = options.findRoute ?? askForRoute;
+    this.#places = new Places(env, baseUrl(options.url), options.route ?? false, async (base, key, token) =>
+      (await find(base, key, token)).map(baseUrl),
+    );
     this.#transports = options.openers ?? availableTransports(options);
     const preferred = (options.transports ?? DEFAULT_TRANSPORTS).filter((name) => this.#transports[name] !== undefined);
     if (preferred.length === 0) throw new TypeError('this environment has none of the transports; pass options.WebSocket');
@@ -281,13 +299,23 @@ export class Skywave extends Emitter<ClientEvents> {
   }
 
   #openWith(token: string | undefined): void {
+    if (this.#target === undefined && this.#places.wantsAsking) {
+      const attempt = this.#attempt;
+      void this.#places.ask(token).then(() => {
+        if (attempt === this.#attempt) this.#openWith(token);
+      });
+      return;
+    }
     const transport = this.#negotiator.next();
     const open = transport && this.#transports[transport];
     if (transport === undefined || open === undefined) return;
     const connect: Requests['connect'] = { name: this.#options.name ?? 'skywave-js' };
     if (token !== undefined) connect.token = token;
-    const base = this.#target ?? this.#base;
+    const { base, placed } = this.#target === undefined ? this.#places.current : { base: this.#target, placed: true };
+    this.#openingTarget = this.#target !== undefined;
     this.#target = undefined;
+    if (this.#places.key !== undefined) connect.key = this.#places.key;
+    if (placed) connect.placed = true;
     const timeoutMs = this.#options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
     const heartbeatMs = this.#options.heartbeatMs;
     this.#opening = new Connection(this.#env, this.#owner, { transport, base, open, connect, timeoutMs, heartbeatMs });
@@ -295,9 +323,11 @@ export class Skywave extends Emitter<ClientEvents> {
 
   #established(connection: Connection): void {
     this.#opening = undefined;
+    this.#places.begin();
     this.#leaving?.close(CloseCode.normal, '');
     this.#leaving = this.#active;
     this.#active = connection;
+    this.#grants.ended();
     this.#negotiator.worked(connection.transport);
     this.#credentials.accepted();
     this.#env.clearTimeout(this.#stable);
@@ -314,9 +344,11 @@ export class Skywave extends Emitter<ClientEvents> {
   }
 
   #pushed(connection: Connection, push: Push): void {
-    const channel = (push.pub ?? push.gap ?? push.join ?? push.leave ?? push.unsubscribed)?.channel;
-    if (channel !== undefined) this.#subscriptions.get(channel)?.pushed(connection, push);
+    const news = push.pub ?? push.gap ?? push.join ?? push.leave ?? push.subscribed ?? push.unsubscribed;
+    const subscription = news && this.#subscriptions.get(news.channel);
+    if (subscription !== undefined) subscription.pushed(connection, push);
     else if (connection !== this.#active) return;
+    else if (news !== undefined) this.#grants.pushed(push);
     else if (push.expiring !== undefined) void this.#renewToken();
     else if (push.move !== undefined) this.#move(connection, push.move.target, push.move.within_ms);
   }
@@ -333,6 +365,7 @@ export class Skywave extends Emitter<ClientEvents> {
     }
     if (connection !== this.#active) return;
     this.#active = undefined;
+    this.#grants.ended();
     this.#leave();
     this.#env.clearTimeout(this.#stable);
     this.#detach(connection);
@@ -346,6 +379,9 @@ export class Skywave extends Emitter<ClientEvents> {
       const retry = retryOf(loss.error.code);
       this.#judge(retry === 'later' ? 'resume' : retry === 'never' ? 'no' : retry, loss);
     } else if (!loss.reached && this.#negotiator.more) {
+      this.#open();
+    } else if (!loss.reached && !this.#openingTarget && this.#places.skip()) {
+      // The next node, at once: all of them do not go away together.
       this.#open();
     } else {
       this.#judge(reconnectAfter(loss.code), loss);
@@ -365,6 +401,7 @@ export class Skywave extends Emitter<ClientEvents> {
 
   /** Tries again after a backoff. */
   #again(cause: { code: number; reason: string; retryAfterMs?: number }): void {
+    this.#places.begin();
     const backoff = this.#active === undefined ? this.#backoff : this.#moveBackoff;
     const retryInMs = backoff.next(cause.retryAfterMs);
     this.#env.clearTimeout(this.#retry);

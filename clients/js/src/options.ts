@@ -4,6 +4,7 @@ import type { BackoffOptions } from './backoff.js';
 import type { GetToken } from './credentials.js';
 import type { Environment } from './environment.js';
 import type { OutboxLimits } from './outbox.js';
+import type { FindRoute } from './places.js';
 import type { PositionStore } from './positions.js';
 import type { TextStore } from './transports/negotiate.js';
 import type { TransportName, TransportTable } from './transports/transport.js';
@@ -13,6 +14,13 @@ import type { FindWebTransport } from './transports/webtransport.js';
 export interface SkywaveOptions {
   /** Where the server is: `https://relay.example.com` (also `http:`, `ws:`, `wss:`). In a page, its own origin by default. */
   url?: string;
+  /**
+   * Ask the relay at `url` which of its nodes to go to: `true` by the token's user, a string by this key (a room, a tenant:
+   * clients of one key meet on one node). If the node does not answer, alternates are tried, and then `url` itself; if nobody
+   * answers at `url`, the nodes that were named there last. Off by default: wherever `url` leads, everything works; routing only
+   * costs the relay less.
+   */
+  route?: boolean | string;
   /** A token for the life of the client; without `token` and `getToken` the client is anonymous. */
   token?: string;
   /** Fetches a token whenever a new one is wanted: to connect, and before or after the old one expires. */
@@ -43,6 +51,8 @@ export interface SkywaveOptions {
   WebSocket?: WebSocketConstructor;
   /** Where WebTransport is served, asked before every attempt. By default the server at `url` is asked. */
   webTransport?: FindWebTransport;
+  /** How the relay is asked for nodes, best first; `askForRoute` by default. See `route`. */
+  findRoute?: FindRoute;
   /** Tests only: other transports. */
   openers?: TransportTable;
   /** Tests only: other time, randomness and page events. */

@@ -93,6 +93,8 @@ export interface Pushes {
   gap: WireGap & { readonly channel: string; readonly epoch: string };
   join: Member & { readonly channel: string };
   leave: Member & { readonly channel: string };
+  /** A backend put this client into a channel. */
+  subscribed: WireSubscribed;
   unsubscribed: WireError & { readonly channel: string };
   move: { readonly target?: string; readonly within_ms: number };
   expiring: { readonly seconds: number };
@@ -109,7 +111,7 @@ export type ServerMessage =
 
 /** What a client asks for: the one field of a request besides `id`. */
 export interface Requests {
-  connect: { token?: string; name?: string };
+  connect: { token?: string; name?: string; key?: string; placed?: boolean };
   subscribe: { channel: string; recover?: Position; presence?: boolean };
   unsubscribe: { channel: string };
   publish: { channel: string; id?: string; data?: unknown; data64?: string };

@@ -5,13 +5,13 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use skywave_protocol::message::{HistoryPage, HistoryQuery, Member, Published};
-use skywave_protocol::{ChannelName, ErrorCode, MessageId, Payload, Request, WireError};
+use skywave_protocol::{ChannelName, ErrorCode, MessageId, Payload, PlacementKey, Request, WireError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 
-use crate::config::{ClientConfig, Start, TokenSource};
+use crate::config::{ClientConfig, Route, Start, TokenSource};
 use crate::driver::{Command, Driver};
 use crate::error::{ClosedError, ConnectError, PublishError, RequestError};
-use crate::event::{State, SubscriptionEvent};
+use crate::event::{GrantEvent, State, SubscriptionEvent};
 use crate::machine::{Answer, Machine, Outgoing, Settings};
 use crate::transport::{self, Dialer};
 
@@ -99,6 +99,19 @@ impl Subscription {
     }
 }
 
+/// The channels that a backend puts this client into; dropping it means not to hear of them any more.
+#[derive(Debug)]
+pub struct Grants {
+    events: mpsc::Receiver<GrantEvent>,
+}
+
+impl Grants {
+    /// The next event; `None` when the client is closed. Cancel-safe.
+    pub async fn next(&mut self) -> Option<GrantEvent> {
+        self.events.recv().await
+    }
+}
+
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.events.close();
@@ -113,6 +126,11 @@ impl Client {
         check(&config)?;
         let settings = Settings {
             urls: config.urls.clone(),
+            routed: config.route != Route::Off,
+            key: match &config.route {
+                Route::Key(key) => Some(key_of(key)?),
+                Route::Off | Route::User => None,
+            },
             encoding: config.encoding,
             backoff: config.backoff,
             connect_timeout_ms: config.connect_timeout.as_millis() as u64,
@@ -245,6 +263,20 @@ impl Client {
         Ok(Subscription { channel: channel.clone(), events, commands: self.commands.clone() })
     }
 
+    /// Begins to hear of the channels that a backend puts this client into, with those that it is in already. Without this
+    /// they are ignored. As with a subscription, nothing is read from the server while the queue is full.
+    ///
+    /// # Errors
+    /// [`RequestError::AlreadySubscribed`]: somebody hears of them already.
+    pub async fn grants(&self) -> Result<Grants, RequestError> {
+        let (events_in, events) = mpsc::channel(self.config.event_queue.max(1));
+        let (answer, begun) = oneshot::channel();
+        let command = Command::Grants { events: events_in, answer };
+        self.commands.send(command).await.map_err(|_| ClosedError::Closed)?;
+        begun.await.map_err(|_| ClosedError::Closed)??;
+        Ok(Grants { events })
+    }
+
     /// One page of a channel's history.
     pub async fn history(&self, query: HistoryQuery) -> Result<HistoryPage, RequestError> {
         match self.request(Request::History(query)).await? {
@@ -309,6 +341,10 @@ impl Client {
 
 fn unexpected() -> RequestError {
     RequestError::Refused(WireError::new(ErrorCode::Internal, "an answer of another kind"))
+}
+
+fn key_of(key: &str) -> Result<PlacementKey, ConnectError> {
+    PlacementKey::parse(key).map_err(|error| ConnectError::Configuration(error.to_string()))
 }
 
 fn check(config: &ClientConfig) -> Result<(), ConnectError> {

@@ -16,6 +16,8 @@ pub struct ClientConfig {
     /// Base addresses, e.g. `http://127.0.0.1:8080` or `https://relay.example`; `ws` and `wss` mean the same. They are
     /// tried in turn.
     pub urls: Vec<String>,
+    /// Whether to ask the relay which of its nodes to go to.
+    pub route: Route,
     pub token: TokenSource,
     pub transport: Transport,
     pub encoding: Encoding,
@@ -48,6 +50,7 @@ impl ClientConfig {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             urls: vec![url.into()],
+            route: Route::Off,
             token: TokenSource::Anonymous,
             transport: Transport::WebSocket,
             encoding: Encoding::Binary,
@@ -69,6 +72,11 @@ impl ClientConfig {
         self
     }
 
+    pub fn route(mut self, route: Route) -> Self {
+        self.route = route;
+        self
+    }
+
     pub fn transport(mut self, transport: Transport) -> Self {
         self.transport = transport;
         self
@@ -78,6 +86,21 @@ impl ClientConfig {
         self.encoding = encoding;
         self
     }
+}
+
+/// Which node of a region a client goes to. Any node serves any client; clients that share channels cost least on one.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Route {
+    /// Wherever the address leads.
+    #[default]
+    Off,
+    /// The node of the token's user (of the client's address, for an anonymous one).
+    User,
+    /// The node of this key: a room, a tenant. 1 to 255 bytes, no control characters.
+    ///
+    /// Before each connection the relay is asked (`GET /v1/route`). If the node it names does not answer, the alternates are
+    /// tried, and then the address itself.
+    Key(String),
 }
 
 /// What carries the connection.

@@ -8,12 +8,12 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
 
 use skywave_protocol::message::Published;
-use skywave_protocol::{ChannelName, Request};
+use skywave_protocol::{ChannelName, PlacementKey, Request};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use crate::config::{Start, TokenSource};
 use crate::error::{ClosedError, PublishError, RequestError};
-use crate::event::{State, SubscriptionEvent};
+use crate::event::{GrantEvent, State, SubscriptionEvent};
 use crate::machine::{Answer, LinkId, Machine, Millis, Outgoing, Output, Ticket};
 use crate::transport::{Dialer, LinkEvent, LinkWriter};
 
@@ -40,11 +40,21 @@ pub(crate) enum Command {
         answer: oneshot::Sender<Result<(), RequestError>>,
     },
     Unsubscribe(ChannelName),
+    Grants {
+        events: mpsc::Sender<GrantEvent>,
+        answer: oneshot::Sender<Result<(), RequestError>>,
+    },
     Request {
         request: Request,
         answer: oneshot::Sender<Result<Answer, RequestError>>,
     },
     Close(oneshot::Sender<()>),
+}
+
+/// An event that waits for room.
+enum Stalled {
+    Subscription(ChannelName, SubscriptionEvent),
+    Grant(GrantEvent),
 }
 
 pub(crate) struct Driver {
@@ -59,13 +69,16 @@ pub(crate) struct Driver {
     link_sender: mpsc::Sender<(LinkId, LinkEvent)>,
     link_events: mpsc::Receiver<(LinkId, LinkEvent)>,
     subscriptions: HashMap<ChannelName, mpsc::Sender<SubscriptionEvent>>,
-    /// Events whose subscription's queue is full, in order. While there are any, nothing is read: so there are at most as
+    /// Whoever wants to hear what backends grant.
+    grants: Option<mpsc::Sender<GrantEvent>>,
+    /// Events whose listener's queue is full, in order. While there are any, nothing is read: so there are at most as
     /// many as one frame brings.
-    stalled: VecDeque<(ChannelName, SubscriptionEvent)>,
+    stalled: VecDeque<Stalled>,
     publishes: HashMap<Ticket, (OwnedSemaphorePermit, PublishAnswer)>,
     requests: HashMap<Ticket, oneshot::Sender<Result<Answer, RequestError>>>,
     next_ticket: Ticket,
     fetching: Option<tokio::task::JoinHandle<Result<String, String>>>,
+    routing: Option<tokio::task::JoinHandle<Result<Vec<String>, String>>>,
 }
 
 impl Driver {
@@ -89,11 +102,13 @@ impl Driver {
             link_sender,
             link_events,
             subscriptions: HashMap::new(),
+            grants: None,
             stalled: VecDeque::new(),
             publishes: HashMap::new(),
             requests: HashMap::new(),
             next_ticket: 1,
             fetching: None,
+            routing: None,
         }
     }
 
@@ -114,8 +129,11 @@ impl Driver {
                 let id = *id;
                 self.machine.wants_transmit(now, id).then(|| link.frames.clone())
             });
-            let stalled =
-                self.stalled.front().and_then(|(channel, _)| self.subscriptions.get(channel).cloned());
+            let (stalled, stalled_grants) = match self.stalled.front() {
+                None => (None, None),
+                Some(Stalled::Subscription(channel, _)) => (self.subscriptions.get(channel).cloned(), None),
+                Some(Stalled::Grant(_)) => (None, self.grants.clone()),
+            };
             let deadline = self
                 .machine
                 .poll_timeout()
@@ -141,10 +159,16 @@ impl Driver {
                 }
                 () = has_room(writable) => {}
                 () = has_room(stalled) => self.deliver_stalled(),
+                () = has_room(stalled_grants) => self.deliver_stalled(),
                 token = fetched(&mut self.fetching) => {
                     self.fetching = None;
                     let now = self.now();
                     self.machine.handle_token(now, token);
+                }
+                answer = routed(&mut self.routing) => {
+                    self.routing = None;
+                    let now = self.now();
+                    self.machine.handle_route(now, answer);
                 }
             }
         }
@@ -175,6 +199,16 @@ impl Driver {
                 // A handle dropped long ago must not end the subscription of the one that followed it.
                 if self.subscriptions.get(&channel).is_some_and(mpsc::Sender::is_closed) {
                     self.end_subscription(&channel);
+                }
+            }
+            Command::Grants { events, answer } => {
+                if self.grants.as_ref().is_some_and(|grants| !grants.is_closed()) {
+                    let _ = answer.send(Err(RequestError::AlreadySubscribed));
+                } else {
+                    self.forget_grants();
+                    self.grants = Some(events);
+                    self.machine.tell_grants();
+                    let _ = answer.send(Ok(()));
                 }
             }
             Command::Request { request, answer } => {
@@ -217,10 +251,18 @@ impl Driver {
                     self.links.remove(&link);
                 }
                 Output::FetchToken => self.fetch_token(),
+                Output::Route { url, key, token } => {
+                    let dialer = self.dialer.clone();
+                    self.routing = Some(tokio::spawn(async move {
+                        let key = key.as_ref().map(PlacementKey::as_str);
+                        dialer.route(&url, key, token.as_deref()).await
+                    }));
+                }
                 Output::State(state) => {
                     self.state.send_replace(state);
                 }
                 Output::Event { channel, event } => self.deliver(channel, event),
+                Output::Granted(event) => self.deliver_grant(event),
                 Output::Published { ticket, result } => {
                     if let Some((room, answer)) = self.publishes.remove(&ticket) {
                         drop(room);
@@ -235,6 +277,7 @@ impl Driver {
                 }
                 Output::Closed(error) => {
                     self.subscriptions.clear();
+                    self.grants = None;
                     self.links.clear();
                     self.state.send_replace(State::Closed(error));
                 }
@@ -259,7 +302,7 @@ impl Driver {
     fn deliver(&mut self, channel: ChannelName, event: SubscriptionEvent) {
         let ended = matches!(event, SubscriptionEvent::Ended(_));
         if !self.stalled.is_empty() {
-            self.stalled.push_back((channel, event));
+            self.stalled.push_back(Stalled::Subscription(channel, event));
             return;
         }
         let Some(events) = self.subscriptions.get(&channel) else { return };
@@ -268,15 +311,33 @@ impl Driver {
                 self.subscriptions.remove(&channel);
             }
             Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(event)) => self.stalled.push_back((channel, event)),
+            Err(mpsc::error::TrySendError::Full(event)) => {
+                self.stalled.push_back(Stalled::Subscription(channel, event));
+            }
             Err(mpsc::error::TrySendError::Closed(_)) => self.end_subscription(&channel),
+        }
+    }
+
+    fn deliver_grant(&mut self, event: GrantEvent) {
+        let Some(events) = &self.grants else { return };
+        if !self.stalled.is_empty() {
+            self.stalled.push_back(Stalled::Grant(event));
+            return;
+        }
+        match events.try_send(event) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(event)) => self.stalled.push_back(Stalled::Grant(event)),
+            Err(mpsc::error::TrySendError::Closed(_)) => self.forget_grants(),
         }
     }
 
     fn deliver_stalled(&mut self) {
         let now = self.now();
-        for (channel, event) in std::mem::take(&mut self.stalled) {
-            self.deliver(channel, event);
+        for stalled in std::mem::take(&mut self.stalled) {
+            match stalled {
+                Stalled::Subscription(channel, event) => self.deliver(channel, event),
+                Stalled::Grant(event) => self.deliver_grant(event),
+            }
         }
         if self.stalled.is_empty() {
             self.machine.forgive(now);
@@ -286,8 +347,14 @@ impl Driver {
     fn end_subscription(&mut self, channel: &ChannelName) {
         self.subscriptions.remove(channel);
         // Nobody will make room for these: they must not hold up the others.
-        self.stalled.retain(|(stalled, _)| stalled != channel);
+        self.stalled
+            .retain(|stalled| !matches!(stalled, Stalled::Subscription(stalled, _) if stalled == channel));
         self.machine.unsubscribe(channel);
+    }
+
+    fn forget_grants(&mut self) {
+        self.grants = None;
+        self.stalled.retain(|stalled| !matches!(stalled, Stalled::Grant(_)));
     }
 
     fn fetch_token(&mut self) {
@@ -301,7 +368,7 @@ impl Driver {
         self.stalled.clear();
         while let Some(command) = self.commands.recv().await {
             match command {
-                Command::Subscribe { answer, .. } => {
+                Command::Subscribe { answer, .. } | Command::Grants { answer, .. } => {
                     let _ = answer.send(Err(self.closed_error().into()));
                 }
                 other => self.handle_command(other),
@@ -329,6 +396,15 @@ async fn sleep_until(deadline: Option<tokio::time::Instant>) {
 async fn has_room<T>(queue: Option<mpsc::Sender<T>>) {
     match queue {
         Some(queue) => drop(queue.reserve().await),
+        None => std::future::pending().await,
+    }
+}
+
+async fn routed(
+    task: &mut Option<tokio::task::JoinHandle<Result<Vec<String>, String>>>,
+) -> Result<Vec<String>, String> {
+    match task {
+        Some(task) => task.await.unwrap_or_else(|error| Err(error.to_string())),
         None => std::future::pending().await,
     }
 }

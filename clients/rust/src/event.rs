@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skywave_protocol::message::{GapReason, Member, Recovery};
-use skywave_protocol::{ClientId, Epoch, NodeId, Offset, Position, Publication, WireError};
+use skywave_protocol::{ChannelName, ClientId, Epoch, NodeId, Offset, Position, Publication, WireError};
 
 use crate::error::ClosedError;
 
@@ -41,4 +41,19 @@ pub enum SubscriptionEvent {
     Leave(Member),
     /// The server ended or refused the subscription for good; nothing follows.
     Ended(WireError),
+}
+
+/// What happens in the channels that a backend has put this client into, in order. They last as long as the connection: after a
+/// reconnect the backend has to do it again, if the client should be there.
+#[derive(Debug, Clone, PartialEq)]
+pub enum GrantEvent {
+    /// A backend put this client into a channel. `position` is where it goes on from; `None` for ephemeral channels.
+    Granted { channel: ChannelName, position: Option<Position> },
+    /// The next publication. `position` is `None` for ephemeral ones.
+    Publication { channel: ChannelName, position: Option<Position>, publication: Arc<Publication> },
+    /// Publications `from ..= to` do not come; what follows comes after them.
+    Gap { channel: ChannelName, epoch: Epoch, from: Offset, to: Offset, reason: GapReason },
+    /// A backend took the client out again (`error` says so). Without one, the connection has ended, or the application has
+    /// subscribed to the channel itself.
+    Withdrawn { channel: ChannelName, error: Option<WireError> },
 }

@@ -6,7 +6,8 @@
 //! - a subscription delivers each durable publication once and in order, over any number of reconnects; what cannot be
 //!   had is announced as a [`SubscriptionEvent::Gap`], never skipped in silence;
 //! - a publish is sent until it is acknowledged or refused for good, always under the same id, so that it is published
-//!   once; publishes of one task keep their order.
+//!   once; publishes of one task keep their order;
+//! - channels that a backend puts the client into are told of by [`Client::grants`], with their publications.
 //!
 //! ```no_run
 //! use skywave_client::{Client, ClientConfig, Payload, SubscribeOptions, SubscriptionEvent, ChannelName};
@@ -45,9 +46,9 @@ mod event;
 mod machine;
 mod transport;
 
-pub use client::{Client, PendingPublish, Publish, SubscribeOptions, Subscription};
-pub use config::{Backoff, ClientConfig, Encoding, Start, TokenSource, Transport};
+pub use client::{Client, Grants, PendingPublish, Publish, SubscribeOptions, Subscription};
+pub use config::{Backoff, ClientConfig, Encoding, Route, Start, TokenSource, Transport};
 pub use error::{ClosedError, ConnectError, PublishError, RequestError};
-pub use event::{State, SubscriptionEvent};
+pub use event::{GrantEvent, State, SubscriptionEvent};
 pub use skywave_protocol::message::{GapReason, HistoryPage, HistoryQuery, Member, Published, Recovery};
 pub use skywave_protocol::{ChannelName, ErrorCode, MessageId, Payload, Position, Publication, WireError};

@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use skywave_client::*;
-use skywave_protocol::message::{Connected, Subscribed};
+use skywave_protocol::message::{Connect, Connected, Subscribed};
 use skywave_protocol::{
     ClientId, ClientMessage, Epoch, NodeId, Position, Push, Reply, Request, ServerMessage, json,
 };
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::server::{Request as Upgrade, Response};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn in_time<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("not in time")
@@ -36,6 +36,8 @@ fn epoch() -> Epoch {
 struct Peer {
     socket: WebSocketStream<TcpStream>,
     waiting: std::collections::VecDeque<ClientMessage>,
+    /// How the client introduced itself.
+    connect: Connect,
 }
 
 impl Peer {
@@ -50,9 +52,10 @@ impl Peer {
             Ok(response)
         };
         let socket = tokio_tungstenite::accept_hdr_async(stream, agree).await.unwrap();
-        let mut peer = Self { socket, waiting: Default::default() };
+        let mut peer = Self { socket, waiting: Default::default(), connect: Connect::default() };
         let connect = peer.next().await;
-        assert!(matches!(connect.request, Request::Connect(_)));
+        let Request::Connect(introduction) = connect.request else { panic!("{connect:?}") };
+        peer.connect = introduction;
         let connected = Connected {
             client: ClientId::parse("c").unwrap(),
             user: None,
@@ -293,4 +296,60 @@ async fn configurations_that_cannot_work_are_refused_at_once() {
         let error = Client::start(ClientConfig::new(url).transport(transport)).unwrap_err();
         assert!(matches!(error, ConnectError::Configuration(_)), "{error}");
     }
+}
+
+/// Answers one request over HTTP with a body, and gives the request.
+async fn answer_http(listener: &TcpListener, status: &str, body: &str) -> String {
+    let (mut stream, _) = in_time(listener.accept()).await.unwrap();
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        request.push(in_time(stream.read_u8()).await.unwrap());
+    }
+    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(answer.as_bytes()).await.unwrap();
+    String::from_utf8(request).unwrap()
+}
+
+async fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    (listener, url)
+}
+
+#[tokio::test]
+async fn a_routed_client_asks_where_to_go_and_passes_a_dead_node_over() {
+    let ((common, url), (node, alternate)) = (listener().await, listener().await);
+    // Bound and not listening: refuses, and nobody else gets the port.
+    let dead = TcpSocket::new_v4().unwrap();
+    dead.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let nobody = format!("http://{}", dead.local_addr().unwrap());
+    let mut config = ClientConfig::new(url).encoding(Encoding::Json).route(Route::Key("room 1".into()));
+    config.token = TokenSource::Fixed("tok".into());
+    let _client = Client::start(config).unwrap();
+    let body = format!(
+        r#"{{"region":"r","node":"a","url":"{nobody}","alternates":[{{"node":"b","url":"{alternate}"}}]}}"#
+    );
+    let asked = answer_http(&common, "200 OK", &body).await;
+    assert!(asked.starts_with("GET /v1/route?key=room%201 HTTP/1.1\r\n"), "{asked}");
+    assert!(asked.contains("Authorization: Bearer tok\r\n"), "{asked}");
+    let peer = Peer::accept(&node).await;
+    let key = peer.connect.key.map(|key| key.to_string());
+    assert_eq!((key.as_deref(), peer.connect.placed), (Some("room 1"), true));
+}
+
+#[tokio::test]
+async fn a_relay_that_names_no_node_is_used_as_it_is() {
+    let (common, url) = listener().await;
+    let config = ClientConfig::new(url).encoding(Encoding::Json).route(Route::User);
+    let _client = Client::start(config).unwrap();
+    let asked = answer_http(&common, "404 Not Found", "").await;
+    assert!(asked.starts_with("GET /v1/route HTTP/1.1\r\n"), "{asked}");
+    let peer = Peer::accept(&common).await;
+    assert!(peer.connect.key.is_none() && !peer.connect.placed);
+}
+
+#[tokio::test]
+async fn a_key_that_is_none_is_refused_before_anything_else() {
+    let config = ClientConfig::new("http://127.0.0.1:1").route(Route::Key("a\nb".into()));
+    assert!(matches!(Client::start(config), Err(ConnectError::Configuration(_))));
 }

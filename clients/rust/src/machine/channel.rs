@@ -1,12 +1,11 @@
 //! One subscription: where it stands, what comes next, and what is missing.
 //!
 //! - *Joining*: `subscribe`, with the last position if there is one. Pushes that overtake the answer (streams of
-//!   WebTransport are independent) wait for it.
+//!   WebTransport are independent) wait for it. A wanted offset becomes a position when a first answer tells the epoch;
+//!   then the channel is joined again from there.
 //! - *Joined*: each durable publication must carry the next offset. A smaller one is a duplicate and dropped; a larger
-//!   one is a hole, which starts catching up.
-//! - *Catching up*: the hole, or everything from a wanted offset on, is read page by page from history; then the channel
-//!   is joined again from there. What history no longer holds becomes a gap event. Pushes are ignored meanwhile: they
-//!   come again.
+//!   one is a hole: the channel is joined again from the last position.
+//! - A gap that the server announces becomes an event. If it only could not read at the moment, it is asked again first.
 //! - While the client moves to another node the channel is joined there too; both connections feed the same check.
 //!
 //! Never: delivers an offset twice, goes past a hole without an event, or reads a clock.
@@ -14,25 +13,22 @@
 use std::collections::VecDeque;
 
 use skywave_protocol::error::Retry;
-use skywave_protocol::limits::HISTORY_PAGE_MAX;
-use skywave_protocol::message::{GapReason, HistoryPage, HistoryQuery, Recovery, Subscribe, Subscribed};
+use skywave_protocol::message::{GapReason, Recovery, Subscribe, Subscribed};
 use skywave_protocol::{ChannelName, Epoch, ErrorCode, Offset, Position, Push, Request, WireError};
 
 use super::{LinkId, Millis};
 use crate::config::Start;
 use crate::event::SubscriptionEvent;
 
-/// Pushes kept while the answer to `subscribe` is outstanding: as many as one recovery replays and some more. What goes
-/// beyond is dropped and then found missing.
+/// Pushes kept while the answer to `subscribe` is outstanding. What goes beyond is dropped and then found missing.
 const EARLY_PUSHES: usize = 16_384;
-/// Times in a row that a recovery may send us back to history before the gap is believed.
-const CATCH_UPS: u32 = 3;
+/// Times in a row that the server is asked again for what it could not read before the gap is believed.
+const ASK_AGAIN: u32 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     /// No connection, or not begun.
     Idle,
-    CatchingUp(LinkId),
     Joining(LinkId),
     Joined(LinkId),
     /// The server said "later".
@@ -57,14 +53,15 @@ pub(crate) struct Channel {
     /// While moving: the connection moved to, and whether the channel is joined there.
     successor: Option<(LinkId, bool)>,
     early: VecDeque<(LinkId, Push)>,
-    catch_ups: u32,
-    /// History may not be read: recovery by the server has to do.
-    history_denied: bool,
+    /// Everything that is kept is wanted: what is not is no loss.
+    from_beginning: bool,
+    asked_again: u32,
     attempts: u32,
 }
 
 impl Channel {
     pub(crate) fn new(name: ChannelName, start: Start, presence: bool) -> Self {
+        let from_beginning = matches!(start, Start::Beginning);
         let (wanted_after, last) = match start {
             Start::Now => (None, None),
             Start::Beginning => (Some(0), None),
@@ -79,8 +76,8 @@ impl Channel {
             stage: Stage::Idle,
             successor: None,
             early: VecDeque::new(),
-            catch_ups: 0,
-            history_denied: false,
+            from_beginning,
+            asked_again: 0,
             attempts: 0,
         }
     }
@@ -106,10 +103,7 @@ impl Channel {
     pub(crate) fn start(&mut self, link: LinkId) -> Step {
         self.successor = None;
         self.early.clear();
-        match self.wanted_after {
-            Some(_) if !self.history_denied => self.read_history(link),
-            _ => self.join(link),
-        }
+        self.join(link)
     }
 
     /// Joins on a second connection while the first one goes on.
@@ -127,7 +121,7 @@ impl Channel {
     pub(crate) fn link_lost(&mut self, link: LinkId) {
         self.early.retain(|(of, _)| *of != link);
         let on_it = matches!(self.stage,
-            Stage::CatchingUp(of) | Stage::Joining(of) | Stage::Joined(of) if of == link);
+            Stage::Joining(of) | Stage::Joined(of) if of == link);
         if self.successor.is_some_and(|(of, _)| of == link) {
             self.successor = None;
         } else if on_it {
@@ -163,25 +157,24 @@ impl Channel {
         self.attempts = 0;
         match (&subscribed.position, &subscribed.recovery) {
             (None, _) => self.last = None,
-            (Some(position), None) => match self.wanted_after.take() {
-                // History was denied: now that the epoch is known, the server's own recovery can be asked.
-                Some(after) => {
-                    self.last = Some(Position { epoch: position.epoch.clone(), offset: after });
-                    step.requests.push(Request::Unsubscribe { channel: self.name.clone() });
-                    step.requests.append(&mut self.join(link).requests);
-                    return step;
+            (Some(head), None) => match self.wanted_after.take() {
+                // Now that the epoch is known, the wanted offset is a position to recover from.
+                Some(after) if after < head.offset => {
+                    self.last = Some(Position { epoch: head.epoch.clone(), offset: after });
+                    return self.rejoin(link);
                 }
-                None => self.last = Some(position.clone()),
+                _ => self.last = Some(head.clone()),
             },
-            (Some(_), Some(Recovery::Exact)) => self.catch_ups = 0,
-            (Some(position), Some(Recovery::Gap { from, to, reason })) => {
-                if self.may_catch_up(*reason) && self.successor.is_none() {
-                    self.catch_ups += 1;
-                    step.requests.push(Request::Unsubscribe { channel: self.name.clone() });
-                    step.requests.append(&mut self.read_history(link).requests);
-                    return step;
+            (Some(_), Some(Recovery::Exact)) => self.from_beginning = false,
+            (Some(head), Some(Recovery::Gap { from, to, reason })) => {
+                if self.may_ask_again(*reason) && self.successor.is_none() {
+                    return self.ask_again(link);
                 }
-                self.gap(position.epoch.clone(), *from, *to, *reason, &mut step);
+                if std::mem::take(&mut self.from_beginning) && *reason == GapReason::Retention {
+                    self.last = Some(Position { epoch: head.epoch.clone(), offset: *to });
+                } else {
+                    self.gap(head.epoch.clone(), *from, *to, *reason, &mut step);
+                }
             }
         }
         step.events.push(SubscriptionEvent::Subscribed {
@@ -189,6 +182,10 @@ impl Channel {
             recovery: subscribed.recovery,
         });
         for (of, push) in std::mem::take(&mut self.early) {
+            // What does not follow was sent before the server took this `subscribe`: it comes again.
+            if self.leaves_hole(&push) {
+                continue;
+            }
             let mut after = self.handle_push(of, push);
             step.requests.append(&mut after.requests);
             step.events.append(&mut after.events);
@@ -196,8 +193,7 @@ impl Channel {
         step
     }
 
-    /// `subscribe` or a history read was refused. `retry_at` is used if it may be tried again; `None`: the
-    /// subscription has ended.
+    /// `subscribe` was refused. `retry_at` is used if it may be tried again; `None`: the subscription has ended.
     pub(crate) fn handle_error(&mut self, link: LinkId, error: WireError, retry_at: Millis) -> Option<Step> {
         let mut step = Step::default();
         if let Some((of, false)) = self.successor
@@ -208,11 +204,7 @@ impl Channel {
             return Some(step);
         }
         match self.stage {
-            Stage::CatchingUp(of) if of == link && error.code.retry() == Retry::Never => {
-                self.history_denied = true;
-                return Some(self.join(link));
-            }
-            Stage::CatchingUp(of) | Stage::Joining(of) | Stage::Joined(of) if of == link => {}
+            Stage::Joining(of) | Stage::Joined(of) if of == link => {}
             _ => return Some(step),
         }
         if error.code == ErrorCode::AlreadySubscribed {
@@ -224,35 +216,6 @@ impl Channel {
         self.early.clear();
         self.stage = Stage::Waiting(retry_at);
         Some(step)
-    }
-
-    /// A page of history, asked for by [`Channel::read_history`].
-    pub(crate) fn handle_page(&mut self, link: LinkId, page: HistoryPage) -> Step {
-        let mut step = Step::default();
-        if self.stage != Stage::CatchingUp(link) {
-            return step;
-        }
-        let after = self.wanted_after.take();
-        let last = self.last.get_or_insert_with(|| Position {
-            epoch: page.epoch.clone(),
-            offset: after.unwrap_or(page.head).min(page.head),
-        });
-        if last.epoch != page.epoch {
-            let to = page.publications.first().map_or(page.head, |first| first.offset - 1);
-            self.gap(page.epoch.clone(), 1, to, GapReason::Epoch, &mut step);
-        }
-        let full = page.publications.len() >= HISTORY_PAGE_MAX as usize;
-        for publication in page.publications {
-            self.advance(&page.epoch, publication, GapReason::Retention, &mut step);
-        }
-        let reached = self.last.as_ref().map_or(0, |last| last.offset);
-        if !full && reached < page.head {
-            self.gap(page.epoch, reached + 1, page.head, GapReason::Retention, &mut step);
-        }
-        let more = full && page.head - reached.min(page.head) > u64::from(HISTORY_PAGE_MAX);
-        let mut next = if more { self.read_history(link) } else { self.join(link) };
-        step.requests.append(&mut next.requests);
-        step
     }
 
     /// A push of this channel that is not `Unsubscribed`.
@@ -284,19 +247,18 @@ impl Channel {
                     .get_or_insert_with(|| Position { epoch: epoch.clone(), offset: publication.offset - 1 });
                 if last.epoch != epoch {
                     self.gap(epoch.clone(), 1, publication.offset - 1, GapReason::Epoch, &mut step);
-                } else if publication.offset > last.offset + 1 && !self.history_denied {
-                    return self.reread(link);
+                } else if publication.offset > last.offset + 1 && self.may_ask_again(GapReason::Unavailable) {
+                    return self.ask_again(link);
                 }
-                self.advance(&epoch, publication, GapReason::Unavailable, &mut step);
+                self.advance(&epoch, publication, &mut step);
             }
             Push::Gap { epoch, from, to, reason, .. } => {
-                let known = self.last.as_ref().is_some_and(|last| last.epoch == epoch && to <= last.offset);
-                if known && reason != GapReason::Failover {
+                let last = self.last.as_ref().filter(|last| last.epoch == epoch).map(|last| last.offset);
+                if last.is_some_and(|last| to <= last) && reason != GapReason::Failover {
                     return step;
                 }
-                if self.may_catch_up(reason) {
-                    self.catch_ups += 1;
-                    return self.reread(link);
+                if self.may_ask_again(reason) {
+                    return self.ask_again(link);
                 }
                 self.gap(epoch, from, to, reason, &mut step);
             }
@@ -307,21 +269,36 @@ impl Channel {
         step
     }
 
-    /// Leaves the channel here and reads what is missing from history.
-    fn reread(&mut self, link: LinkId) -> Step {
-        let mut step = Step::default();
-        // What the other connection of a move still pushes is ignored from here on.
-        self.successor = None;
-        step.requests.push(Request::Unsubscribe { channel: self.name.clone() });
-        step.requests.append(&mut self.read_history(link).requests);
-        step
+    /// The push comes after something that is missing.
+    fn leaves_hole(&self, push: &Push) -> bool {
+        let Some(last) = &self.last else { return false };
+        let same_epoch = |epoch: Option<&Epoch>| epoch.is_none_or(|epoch| *epoch == last.epoch);
+        match push {
+            Push::Publication { epoch, publication, .. } => {
+                same_epoch(epoch.as_ref()) && publication.offset > last.offset + 1
+            }
+            Push::Gap { epoch, from, .. } => same_epoch(Some(epoch)) && *from > last.offset + 1,
+            _ => false,
+        }
     }
 
-    fn may_catch_up(&self, reason: GapReason) -> bool {
-        matches!(reason, GapReason::Retention | GapReason::Unavailable)
-            && !self.history_denied
-            && self.catch_ups < CATCH_UPS
-            && self.last.is_some()
+    fn may_ask_again(&self, reason: GapReason) -> bool {
+        reason == GapReason::Unavailable && self.asked_again < ASK_AGAIN && self.last.is_some()
+    }
+
+    fn ask_again(&mut self, link: LinkId) -> Step {
+        self.asked_again += 1;
+        self.rejoin(link)
+    }
+
+    /// Leaves the channel here and joins it again from the last position.
+    fn rejoin(&mut self, link: LinkId) -> Step {
+        // What the other connection of a move still pushes is ignored from here on.
+        self.successor = None;
+        self.early.clear();
+        let mut step = self.join(link);
+        step.requests.insert(0, Request::Unsubscribe { channel: self.name.clone() });
+        step
     }
 
     fn join(&mut self, link: LinkId) -> Step {
@@ -337,26 +314,11 @@ impl Channel {
         })
     }
 
-    fn read_history(&mut self, link: LinkId) -> Step {
-        self.stage = Stage::CatchingUp(link);
-        self.early.clear();
-        let after = self.last.as_ref().map(|last| last.offset).or(self.wanted_after).unwrap_or(0);
-        let query = HistoryQuery {
-            channel: self.name.clone(),
-            after,
-            before: 0,
-            limit: HISTORY_PAGE_MAX,
-            reverse: false,
-        };
-        Step { requests: vec![Request::History(query)], events: vec![] }
-    }
-
     /// Delivers the publication if it is new, after an event about whatever lies between it and the last one.
     fn advance(
         &mut self,
         epoch: &Epoch,
         publication: std::sync::Arc<skywave_protocol::Publication>,
-        reason: GapReason,
         step: &mut Step,
     ) {
         let next = self.last.as_ref().map_or(publication.offset, |last| last.offset + 1);
@@ -364,8 +326,9 @@ impl Channel {
             return;
         }
         if publication.offset > next {
-            self.gap(epoch.clone(), next, publication.offset - 1, reason, step);
+            self.gap(epoch.clone(), next, publication.offset - 1, GapReason::Unavailable, step);
         }
+        self.asked_again = 0;
         let position = Position { epoch: epoch.clone(), offset: publication.offset };
         self.last = Some(position.clone());
         step.events.push(SubscriptionEvent::Publication { position: Some(position), publication });

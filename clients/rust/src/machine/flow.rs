@@ -9,6 +9,7 @@ use skywave_protocol::{ChannelName, ClientMessage, ErrorCode, Request, WireError
 
 use super::channel::Step;
 use super::link::{Awaiting, Link, Phase};
+use super::places::Next;
 use super::{Broken, LinkId, Machine, Millis, Output, TokenWanted};
 use crate::error::{ClosedError, PublishError};
 use crate::event::State;
@@ -28,16 +29,29 @@ impl Machine {
             self.output.push_back(Output::FetchToken);
             return;
         }
-        let url = self.settings.urls[self.url % self.settings.urls.len()].clone();
-        let link = self.open(now, url);
-        self.active = Some(link);
+        match self.places.next() {
+            Next::Open { url, placed } => self.active = Some(self.open(now, url, placed)),
+            Next::Ask(url) => {
+                self.routing = true;
+                let (key, token) = (self.settings.key.clone(), self.token.clone());
+                self.output.push_back(Output::Route { url, key, token });
+            }
+        }
     }
 
-    fn open(&mut self, now: Millis, url: String) -> Link {
+    /// The base addresses of the nodes to go to, or why there are none.
+    pub(crate) fn handle_route(&mut self, now: Millis, answer: Result<Vec<String>, String>) {
+        if std::mem::take(&mut self.routing) {
+            self.places.named(answer);
+            self.connect(now);
+        }
+    }
+
+    fn open(&mut self, now: Millis, url: String, placed: bool) -> Link {
         let id = LinkId(self.next_link);
         self.next_link += 1;
         self.output.push_back(Output::Open { link: id, url });
-        Link::new(id, now)
+        Link::new(id, placed, now)
     }
 
     /// The application's token, or why there is none.
@@ -65,11 +79,14 @@ impl Machine {
 
     /// The transport of a connection stands.
     pub(crate) fn handle_opened(&mut self, now: Millis, id: LinkId) {
-        let connect = skywave_protocol::message::Connect {
+        let mut connect = skywave_protocol::message::Connect {
             token: self.token.clone(),
             name: Some(self.settings.name.clone()),
+            key: self.settings.key.clone(),
+            placed: false,
         };
         if let Some(link) = self.link(id) {
+            connect.placed = link.placed;
             link.phase = Phase::Greeting;
             link.last_received = now;
             link.ask(now, Request::Connect(connect), Awaiting::Connect);
@@ -101,6 +118,14 @@ impl Machine {
         }
         let reason = describe(&broken);
         let advice = broken.code.and_then(CloseCode::from_number).map(CloseCode::reconnect);
+        if !link.is_ready()
+            && self.places.has_more()
+            && !matches!(advice, Some(Reconnect::No | Reconnect::WithNewToken))
+        {
+            tracing::debug!(reason, "the node does not take us; trying the next one");
+            return self.connect(now);
+        }
+        self.places.begin_again();
         match advice {
             _ if broken.hopeless => self.close(ClosedError::Address(reason)),
             Some(Reconnect::No) => self.close(ClosedError::Refused(reason)),
@@ -112,13 +137,13 @@ impl Machine {
                 self.reconnect(now, reason, broken.retry_after_ms);
             }
             Some(Reconnect::Elsewhere) => {
-                self.url += 1;
+                self.places.turn();
                 self.reconnect(now, reason, broken.retry_after_ms);
             }
             Some(Reconnect::Resume) | None => {
                 // An address that has not answered is not asked twice in a row.
                 if !link.is_ready() {
-                    self.url += 1;
+                    self.places.turn();
                 }
                 self.reconnect(now, reason, broken.retry_after_ms);
             }
@@ -142,6 +167,7 @@ impl Machine {
         for channel in self.channels.values_mut() {
             channel.link_lost(id);
         }
+        self.output.extend(self.grants.link_lost(id).into_iter().map(Output::Granted));
     }
 
     /// Ends a connection from this side and treats it as lost.
@@ -164,11 +190,9 @@ impl Machine {
 
     fn open_successor(&mut self, now: Millis, target: Option<String>) {
         self.move_at = None;
-        let url = target.unwrap_or_else(|| {
-            self.url += 1;
-            self.settings.urls[self.url % self.settings.urls.len()].clone()
-        });
-        let link = self.open(now, url);
+        let placed = target.is_some();
+        let url = target.unwrap_or_else(|| self.places.another());
+        let link = self.open(now, url, placed);
         self.successor = Some(link);
     }
 
@@ -236,7 +260,6 @@ impl Machine {
         for request in step.requests {
             let awaiting = match &request {
                 Request::Subscribe(_) => Awaiting::Subscribe(name.clone()),
-                Request::History(_) => Awaiting::CatchUp(name.clone()),
                 _ => Awaiting::Nothing,
             };
             link.ask(now, request, awaiting);

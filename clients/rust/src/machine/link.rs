@@ -22,7 +22,6 @@ pub(super) enum Awaiting {
     Connect,
     Refresh,
     Subscribe(ChannelName),
-    CatchUp(ChannelName),
     Publish(u64),
     Application(Ticket),
     /// Nobody asks; the answer is dropped.
@@ -33,6 +32,8 @@ pub(super) enum Awaiting {
 pub(super) struct Link {
     pub(super) id: LinkId,
     pub(super) phase: Phase,
+    /// The relay has sent us there.
+    pub(super) placed: bool,
     /// Requests other than publishes, not yet handed to the transport. Bounded by what exists: a few per channel and
     /// per request of the application.
     pub(super) control: VecDeque<ClientMessage>,
@@ -44,10 +45,11 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(id: LinkId, now: Millis) -> Self {
+    pub(super) fn new(id: LinkId, placed: bool, now: Millis) -> Self {
         Self {
             id,
             phase: Phase::Opening,
+            placed,
             control: VecDeque::new(),
             awaiting: HashMap::new(),
             next_request: 1,

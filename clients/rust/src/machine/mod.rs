@@ -2,14 +2,17 @@
 //!
 //! - The *active* connection serves everything. On `move` a *successor* is opened beside it; when all channels are joined
 //!   there and nothing is in flight on the old one, it takes over. If the active one breaks first, it takes over at once.
-//! - [`publishing`] decides about publishes, [`channel`] about one subscription, [`link`] knows one connection.
+//! - [`publishing`] decides about publishes, [`channel`] about one subscription, [`grants`] about those that a backend has made,
+//!   [`link`] knows one connection.
 //!
 //! Time comes in as milliseconds of a monotonic clock, randomness from a seed. Never: waits, or touches a socket.
 
 mod channel;
 mod flow;
+mod grants;
 mod link;
 mod output;
+mod places;
 mod publishing;
 mod replies;
 
@@ -17,13 +20,15 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use skywave_protocol::{ChannelName, Request};
+use skywave_protocol::{ChannelName, PlacementKey, Request};
 
 use crate::backoff::Backoff;
 use crate::config::{Encoding, Start};
 use crate::error::{ClosedError, RequestError};
 use channel::Channel;
+use grants::Grants;
 use link::Link;
+use places::Places;
 
 pub(crate) use output::{Answer, Broken, Output};
 pub(crate) use publishing::{Outgoing, Publishing};
@@ -41,6 +46,10 @@ pub(crate) struct LinkId(pub(crate) u64);
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) urls: Vec<String>,
+    /// Ask the relay where to go …
+    pub(crate) routed: bool,
+    /// … for this key, instead of the user's.
+    pub(crate) key: Option<PlacementKey>,
     pub(crate) encoding: Encoding,
     pub(crate) backoff: Backoff,
     pub(crate) connect_timeout_ms: u64,
@@ -62,13 +71,15 @@ pub(crate) struct Machine {
     successor: Option<Link>,
     next_link: u64,
     channels: HashMap<ChannelName, Channel>,
+    grants: Grants,
     publishing: Publishing,
     /// Requests of the application without an answer; they read only and are asked again on the next connection.
     requests: BTreeMap<Ticket, Request>,
     token: Option<String>,
     token_wanted: TokenWanted,
-    /// Which of the addresses is next.
-    url: usize,
+    places: Places,
+    /// The relay is being asked where to go.
+    routing: bool,
     attempts: u32,
     connect_at: Option<Millis>,
     /// Failed attempts in a row to open a successor.
@@ -94,7 +105,9 @@ impl Machine {
     pub(crate) fn new(settings: Settings, seed: u64, now: Millis) -> Self {
         let publishing = Publishing::new(settings.window);
         let token = settings.token.clone();
+        let places = Places::new(settings.urls.clone(), settings.routed);
         let mut machine = Self {
+            places,
             settings,
             random: SmallRng::seed_from_u64(seed),
             output: VecDeque::new(),
@@ -102,11 +115,12 @@ impl Machine {
             successor: None,
             next_link: 1,
             channels: HashMap::new(),
+            grants: Grants::default(),
             publishing,
             requests: BTreeMap::new(),
             token,
             token_wanted: TokenWanted::No,
-            url: 0,
+            routing: false,
             attempts: 0,
             move_attempts: 0,
             connect_at: None,
@@ -147,9 +161,15 @@ impl Machine {
         if self.channels.contains_key(&channel) {
             return false;
         }
+        self.output.extend(self.grants.withdraw(&channel, None).map(Output::Granted));
         self.channels.insert(channel.clone(), Channel::new(channel.clone(), start, presence));
         self.start_channel(now, &channel);
         true
+    }
+
+    /// Tells of the grants that stand: somebody begins to listen.
+    pub(crate) fn tell_grants(&mut self) {
+        self.output.extend(self.grants.standing().into_iter().map(Output::Granted));
     }
 
     pub(crate) fn unsubscribe(&mut self, channel: &ChannelName) {
@@ -181,6 +201,7 @@ impl Machine {
         }
         for link in [self.active.take(), self.successor.take()].into_iter().flatten() {
             self.output.push_back(Output::Shut(link.id));
+            self.output.extend(self.grants.link_lost(link.id).into_iter().map(Output::Granted));
         }
         for (ticket, result) in self.publishing.close(&error) {
             self.output.push_back(Output::Published { ticket, result });
@@ -192,6 +213,7 @@ impl Machine {
         self.channels.clear();
         (self.connect_at, self.move_at, self.move_deadline) = (None, None, None);
         self.token_wanted = TokenWanted::No;
+        self.routing = false;
         self.output.push_back(Output::Closed(error.clone()));
         self.closed = Some(error);
     }

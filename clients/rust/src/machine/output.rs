@@ -1,11 +1,11 @@
 //! What the machine asks its driver to do, and how a driver says that a connection is gone.
 
-use skywave_protocol::ChannelName;
 use skywave_protocol::message::{HistoryPage, Member, Published};
+use skywave_protocol::{ChannelName, PlacementKey};
 
 use super::{LinkId, Ticket};
 use crate::error::{ClosedError, PublishError, RequestError};
-use crate::event::{State, SubscriptionEvent};
+use crate::event::{GrantEvent, State, SubscriptionEvent};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Output {
@@ -13,6 +13,12 @@ pub(crate) enum Output {
     Open {
         link: LinkId,
         url: String,
+    },
+    /// Ask the relay at this base address which nodes to go to; answer with `handle_route`.
+    Route {
+        url: String,
+        key: Option<PlacementKey>,
+        token: Option<String>,
     },
     /// Close this connection; nothing about it needs to be reported any more.
     Shut(LinkId),
@@ -23,6 +29,7 @@ pub(crate) enum Output {
         channel: ChannelName,
         event: SubscriptionEvent,
     },
+    Granted(GrantEvent),
     Published {
         ticket: Ticket,
         result: Result<Published, PublishError>,

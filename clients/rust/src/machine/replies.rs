@@ -85,13 +85,7 @@ impl Machine {
                 }
                 self.promote_if_done(now);
             }
-            (Awaiting::CatchUp(name), Reply::History(page)) => {
-                if let Some(channel) = self.channels.get_mut(&name) {
-                    let step = channel.handle_page(id, page);
-                    self.carry_out(now, id, &name, step);
-                }
-            }
-            (Awaiting::Subscribe(name) | Awaiting::CatchUp(name), Reply::Error(error)) => {
+            (Awaiting::Subscribe(name), Reply::Error(error)) => {
                 self.handle_channel_error(now, id, &name, error);
             }
             (Awaiting::Application(ticket), reply) => self.handle_answer(now, ticket, reply),
@@ -186,10 +180,12 @@ impl Machine {
             | Push::Gap { channel, .. }
             | Push::Join { channel, .. }
             | Push::Leave { channel, .. } => channel.clone(),
-            Push::Unsubscribed { channel, error } => {
+            Push::Subscribed(subscribed) => subscribed.channel.clone(),
+            Push::Unsubscribed { channel, error } if self.channels.contains_key(channel) => {
                 let (channel, error) = (channel.clone(), error.clone());
                 return self.handle_channel_error(now, id, &channel, error);
             }
+            Push::Unsubscribed { channel, .. } => channel.clone(),
             Push::Move { target, within_ms } => {
                 if self.active.as_ref().is_some_and(|link| link.id == id) {
                     self.handle_move(now, target.clone(), *within_ms);
@@ -213,6 +209,8 @@ impl Machine {
         if let Some(channel) = self.channels.get_mut(&name) {
             let step = channel.handle_push(id, push);
             self.carry_out(now, id, &name, step);
+        } else {
+            self.output.extend(self.grants.pushed(id, push).into_iter().map(Output::Granted));
         }
     }
 }

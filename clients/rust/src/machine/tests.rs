@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use skywave_protocol::message::GapReason;
-use skywave_protocol::message::{Connected, HistoryPage, Member, Published, Recovery, Subscribed};
+use skywave_protocol::message::{Connected, Member, Published, Recovery, Subscribed};
 use skywave_protocol::{
     ClientId, ClientMessage, CloseCode, Epoch, ErrorCode, MessageId, NodeId, Payload, Position, Publication,
     Push, Reply, ServerMessage, WireError, json,
@@ -11,7 +11,7 @@ use skywave_protocol::{
 
 use super::*;
 use crate::error::PublishError;
-use crate::event::{State, SubscriptionEvent};
+use crate::event::{GrantEvent, State, SubscriptionEvent};
 
 /// A machine, its clock, and what it has asked for.
 struct Script {
@@ -23,6 +23,8 @@ struct Script {
 fn settings() -> Settings {
     Settings {
         urls: vec!["http://a".into(), "http://b".into()],
+        routed: false,
+        key: None,
         encoding: Encoding::Json,
         backoff: Backoff::default(),
         connect_timeout_ms: 10_000,
@@ -68,9 +70,8 @@ fn subscribed(at: u64, recovery: Option<Recovery>) -> Reply {
     Reply::Subscribed(Subscribed { channel: channel("c"), position: Some(position(at)), recovery })
 }
 
-fn page(offsets: impl IntoIterator<Item = u64>, head: u64) -> Reply {
-    let publications = offsets.into_iter().map(publication).collect();
-    Reply::History(HistoryPage { channel: channel("c"), epoch: epoch("e"), head, publications })
+fn granted(at: u64) -> Subscribed {
+    Subscribed { channel: channel("c"), position: Some(position(at)), recovery: None }
 }
 
 impl Script {
@@ -226,13 +227,6 @@ fn recover_of(message: &ClientMessage) -> Option<u64> {
     }
 }
 
-fn after_of(message: &ClientMessage) -> u64 {
-    match &message.request {
-        Request::History(query) => query.after,
-        other => panic!("not a history request: {other:?}"),
-    }
-}
-
 fn published_ids(messages: &[ClientMessage]) -> Vec<String> {
     let ids = messages.iter().filter_map(|message| match &message.request {
         Request::Publish(publish) => publish.id.as_ref().map(|id| id.as_str().to_owned()),
@@ -351,55 +345,77 @@ fn nothing_is_delivered_twice_and_recovery_begins_after_the_last() {
     assert_eq!(script.heard(), ["subscribed", "9", "10", "11"]);
 }
 
+/// The client has left the channel and joins it again: from where, and the id of the request.
+fn rejoins(script: &mut Script, link: LinkId) -> (Option<u64>, u32) {
+    let sent = script.sent(link);
+    assert!(matches!(sent[0].request, Request::Unsubscribe { .. }), "{sent:?}");
+    (recover_of(&sent[1]), sent[1].id)
+}
+
 #[test]
-fn a_hole_is_filled_from_history_before_anything_newer() {
+fn a_hole_is_recovered_before_anything_newer() {
     let (mut script, link) = Script::connected();
     script.subscribe(link, 5);
     script.say(link, pushed(8));
     assert!(script.heard().is_empty());
-    let sent = script.sent(link);
-    assert!(matches!(sent[0].request, Request::Unsubscribe { .. }));
-    assert_eq!(after_of(&sent[1]), 5);
+    let (from, request) = rejoins(&mut script, link);
+    assert_eq!(from, Some(5));
     script.say(link, pushed(9));
-    script.reply(link, sent[1].id, page([6, 7, 8, 9], 9));
-    let request = script.request(link);
-    assert_eq!(recover_of(&request), Some(9));
-    script.reply(link, request.id, subscribed(9, Some(Recovery::Exact)));
-    assert_eq!(script.heard(), ["6", "7", "8", "9", "subscribed"]);
+    script.reply(link, request, subscribed(9, Some(Recovery::Exact)));
+    for offset in [6, 7, 8, 9] {
+        script.say(link, pushed(offset));
+    }
+    assert_eq!(script.heard(), ["subscribed", "6", "7", "8", "9"]);
 }
 
 #[test]
-fn what_history_no_longer_has_is_announced() {
+fn what_retention_has_taken_is_announced() {
     let (mut script, link) = Script::connected();
     script.subscribe(link, 5);
     script.lose(link, None);
     let link = script.reconnect();
     let request = script.request(link);
     let gap = Recovery::Gap { from: 6, to: 20, reason: GapReason::Retention };
-    script.reply(link, request.id, subscribed(22, Some(gap)));
-    assert!(script.heard().is_empty(), "history may still have it");
-    let sent = script.sent(link);
-    assert_eq!(after_of(&sent[1]), 5);
-    script.reply(link, sent[1].id, page(18..=22, 22));
-    assert_eq!(script.heard(), ["gap 6-17 Retention", "18", "19", "20", "21", "22"]);
-    let request = script.request(link);
-    assert_eq!(recover_of(&request), Some(22));
+    script.reply(link, request.id, subscribed(50_000, Some(gap)));
+    for offset in [21, 22] {
+        script.say(link, pushed(offset));
+    }
+    let overtaken = Push::Gap {
+        channel: channel("c"),
+        epoch: epoch("e"),
+        from: 23,
+        to: 30,
+        reason: GapReason::Retention,
+    };
+    script.say(link, ServerMessage::Push(overtaken));
+    script.say(link, pushed(31));
+    let heard = ["gap 6-20 Retention", "subscribed", "21", "22", "gap 23-30 Retention", "31"];
+    assert_eq!(script.heard(), heard);
 }
 
 #[test]
-fn where_history_is_forbidden_the_gap_is_believed() {
+fn what_the_server_could_not_read_is_asked_for_again_and_then_believed() {
     let (mut script, link) = Script::connected();
     script.subscribe(link, 5);
+    let gap = || {
+        ServerMessage::Push(Push::Gap {
+            channel: channel("c"),
+            epoch: epoch("e"),
+            from: 6,
+            to: 7,
+            reason: GapReason::Unavailable,
+        })
+    };
+    for _ in 0..3 {
+        script.say(link, gap());
+        let (from, request) = rejoins(&mut script, link);
+        assert_eq!(from, Some(5));
+        script.reply(link, request, subscribed(8, Some(Recovery::Exact)));
+    }
+    script.say(link, gap());
     script.say(link, pushed(8));
-    let sent = script.sent(link);
-    script.reply(link, sent[1].id, Reply::Error(WireError::new(ErrorCode::Forbidden, "no history")));
-    let request = script.request(link);
-    assert_eq!(recover_of(&request), Some(5));
-    let gap = Recovery::Gap { from: 6, to: 7, reason: GapReason::Unavailable };
-    script.reply(link, request.id, subscribed(8, Some(gap)));
-    script.say(link, pushed(8));
-    script.say(link, pushed(10));
-    assert_eq!(script.heard(), ["gap 6-7 Unavailable", "subscribed", "8", "gap 9-9 Unavailable", "10"]);
+    let heard = ["subscribed", "subscribed", "subscribed", "gap 6-7 Unavailable", "8"];
+    assert_eq!(script.heard(), heard);
 }
 
 #[test]
@@ -434,20 +450,44 @@ fn a_publication_that_overtakes_the_answer_waits_for_it() {
 }
 
 #[test]
-fn everything_from_the_beginning_comes_page_by_page() {
+fn a_wanted_offset_becomes_a_position_once_the_epoch_is_known() {
+    for (start, position) in [(Start::Beginning, 0), (Start::Offset(1), 0), (Start::Offset(41), 40)] {
+        let (mut script, link) = Script::connected();
+        script.machine.subscribe(0, channel("c"), start, false);
+        let request = script.request(link);
+        assert_eq!(recover_of(&request), None);
+        script.reply(link, request.id, subscribed(50_000, None));
+        let (from, request) = rejoins(&mut script, link);
+        assert_eq!(from, Some(position));
+        // Published before the server has taken the second request: it comes again.
+        script.say(link, pushed(50_001));
+        script.reply(link, request, subscribed(50_001, Some(Recovery::Exact)));
+        script.say(link, pushed(position + 1));
+        assert_eq!(script.heard(), ["subscribed".to_owned(), (position + 1).to_string()]);
+    }
+}
+
+#[test]
+fn an_offset_that_is_not_there_yet_is_the_end() {
+    let (mut script, link) = Script::connected();
+    script.machine.subscribe(0, channel("c"), Start::Offset(90), false);
+    let request = script.request(link);
+    script.reply(link, request.id, subscribed(7, None));
+    script.say(link, pushed(8));
+    assert_eq!(script.heard(), ["subscribed", "8"]);
+}
+
+#[test]
+fn the_beginning_is_what_is_kept() {
     let (mut script, link) = Script::connected();
     script.machine.subscribe(0, channel("c"), Start::Beginning, false);
     let request = script.request(link);
-    assert_eq!(after_of(&request), 0);
-    script.reply(link, request.id, page(1..=1_000, 3_500));
-    let request = script.request(link);
-    assert_eq!(after_of(&request), 1_000);
-    script.reply(link, request.id, page(1_001..=2_000, 3_500));
-    let request = script.request(link);
-    script.reply(link, request.id, page(2_001..=3_000, 3_500));
-    let request = script.request(link);
-    assert_eq!(recover_of(&request), Some(3_000), "the rest is left to recovery");
-    assert_eq!(script.heard().len(), 3_000);
+    script.reply(link, request.id, subscribed(50, None));
+    let (_, request) = rejoins(&mut script, link);
+    let gap = Recovery::Gap { from: 1, to: 30, reason: GapReason::Retention };
+    script.reply(link, request, subscribed(50, Some(gap)));
+    script.say(link, pushed(31));
+    assert_eq!(script.heard(), ["subscribed", "31"], "nothing of it is missing");
 }
 
 #[test]
@@ -628,6 +668,36 @@ fn closing_answers_everything() {
 }
 
 #[test]
+fn a_channel_that_a_backend_grants_is_told_of_until_the_connection_ends() {
+    let (mut script, link) = Script::connected();
+    script.say(link, ServerMessage::Push(Push::Subscribed(granted(5))));
+    script.say(link, pushed(6));
+    script.lose(link, None);
+    let link = script.reconnect();
+    script.say(link, pushed(7));
+    let told = script.outputs.iter().filter_map(|output| match output {
+        Output::Granted(GrantEvent::Granted { position, .. }) => Some(position.clone().unwrap().offset),
+        Output::Granted(GrantEvent::Publication { position, .. }) => Some(position.clone().unwrap().offset),
+        Output::Granted(GrantEvent::Withdrawn { error: None, .. }) => Some(0),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [5, 6, 0]);
+    assert!(script.sent(link).is_empty(), "it is not asked for again");
+}
+
+#[test]
+fn a_granted_channel_that_the_application_subscribes_to_is_its_own() {
+    let (mut script, link) = Script::connected();
+    script.say(link, ServerMessage::Push(Push::Subscribed(granted(5))));
+    script.outputs.clear();
+    script.subscribe(link, 5);
+    let ended = |output: &Output| matches!(output, Output::Granted(GrantEvent::Withdrawn { .. }));
+    assert_eq!(script.outputs.iter().filter(|output| ended(output)).count(), 1);
+    script.say(link, pushed(6));
+    assert_eq!(script.heard().last().unwrap(), "6");
+}
+
+#[test]
 fn a_request_is_asked_again_on_the_next_connection() {
     let (mut script, link) = Script::connected();
     script.machine.request(0, 9, Request::Presence { channel: channel("c") });
@@ -637,4 +707,108 @@ fn a_request_is_asked_again_on_the_next_connection() {
     let request = script.request(link);
     script.reply(link, request.id, Reply::Presence { channel: channel("c"), members: vec![] });
     assert!(script.outputs.contains(&Output::Answered { ticket: 9, result: Ok(Answer::Presence(vec![])) }));
+}
+
+/// Addresses asked for a route, and for whom.
+fn questions(script: &Script) -> Vec<(String, Option<String>)> {
+    let asked = script.outputs.iter().filter_map(|output| match output {
+        Output::Route { url, key, .. } => Some((url.clone(), key.as_ref().map(|key| key.to_string()))),
+        _ => None,
+    });
+    asked.collect()
+}
+
+fn routed() -> Settings {
+    let key = Some(PlacementKey::parse("room").unwrap());
+    Settings { urls: vec!["http://common".into()], routed: true, key, ..settings() }
+}
+
+/// The last `connect`: its key, and whether it says that the client was sent.
+fn greeting(script: &mut Script) -> (Option<String>, bool) {
+    let link = script.opened();
+    script.machine.handle_opened(script.now, link);
+    let Request::Connect(connect) = script.request(link).request else { panic!("connect comes first") };
+    (connect.key.map(|key| key.to_string()), connect.placed)
+}
+
+fn name(script: &mut Script, urls: &[&str]) {
+    script.machine.handle_route(script.now, Ok(urls.iter().map(|url| (*url).to_owned()).collect()));
+    script.drain();
+}
+
+#[test]
+fn a_routed_client_goes_where_it_is_sent_and_says_so() {
+    let mut script = Script::new(routed());
+    assert_eq!(questions(&script), [("http://common".to_owned(), Some("room".to_owned()))]);
+    assert!(script.opens().is_empty());
+    name(&mut script, &["http://n1", "http://n2"]);
+    assert_eq!(script.opens().last().unwrap().1, "http://n1");
+    assert_eq!(greeting(&mut script), (Some("room".into()), true));
+    // An answer that comes twice is one too many.
+    name(&mut script, &["http://n3"]);
+    assert_eq!(script.opens().len(), 1);
+}
+
+#[test]
+fn nodes_that_do_not_answer_are_passed_over_at_once_and_the_common_address_comes_last() {
+    let mut script = Script::new(routed());
+    name(&mut script, &["http://n1", "http://n2"]);
+    for expected in ["http://n2", "http://common"] {
+        let link = script.opened();
+        let hopeless = Broken { reason: "404".into(), hopeless: true, ..Broken::default() };
+        script.machine.handle_broken(script.now, link, hopeless);
+        script.drain();
+        assert_eq!((script.opens().last().unwrap().1.as_str(), script.now), (expected, 0));
+        assert!(greeting(&mut script).1, "it was sent elsewhere in vain: it must not be sent again");
+    }
+    let link = script.opened();
+    script.lose(link, None);
+    assert!(script.machine.poll_timeout().unwrap() > 0, "now it waits");
+    while questions(&script).len() == 1 {
+        script.wait();
+    }
+    assert_eq!(script.opens().len(), 3, "and then asks anew");
+}
+
+#[test]
+fn without_an_answer_the_client_connects_as_if_it_had_not_asked() {
+    let mut script = Script::new(routed());
+    script.machine.handle_route(0, Err("404".into()));
+    script.drain();
+    assert_eq!(script.opens().last().unwrap().1, "http://common");
+    assert_eq!(greeting(&mut script), (Some("room".into()), false));
+}
+
+#[test]
+fn after_a_loss_the_client_asks_again() {
+    let mut script = Script::new(routed());
+    name(&mut script, &["http://n1", "http://n2"]);
+    let link = script.opened();
+    script.accept(link);
+    script.now = 60_000;
+    script.lose(link, None);
+    while questions(&script).len() == 1 {
+        script.wait();
+    }
+    name(&mut script, &["http://n2"]);
+    assert_eq!(script.opens().last().unwrap().1, "http://n2");
+}
+
+#[test]
+fn a_client_that_is_moved_says_that_it_was_sent() {
+    let (mut script, link) = Script::connected();
+    script.say(link, ServerMessage::Push(Push::Move { target: Some("http://n2".into()), within_ms: 1_000 }));
+    script.wait();
+    assert_eq!(script.opens().last().unwrap().1, "http://n2");
+    assert_eq!(greeting(&mut script), (None, true));
+}
+
+#[test]
+fn a_refused_client_does_not_go_from_node_to_node() {
+    let mut script = Script::new(routed());
+    name(&mut script, &["http://n1", "http://n2"]);
+    let link = script.opened();
+    script.lose(link, Some(CloseCode::Forbidden));
+    assert!(script.machine.is_closed());
+    assert_eq!(script.opens().len(), 1);
 }

@@ -7,6 +7,8 @@
 mod address;
 mod certificate;
 mod discover;
+mod http;
+mod route;
 mod websocket;
 mod webtransport;
 
