@@ -1,6 +1,6 @@
 // The page: one client, one room, and what connects them with the elements on the screen.
 
-import { Skywave } from '/assets/skywave/index.js';
+import { askForRoute, Skywave } from '/assets/skywave/index.js';
 
 import { Company } from './company.js';
 import { byId, setText } from './dom.js';
@@ -30,12 +30,20 @@ let name = loadName();
 let client;
 let room;
 
+/** The node that the page came from; if it dies, another one of its region takes this tab. */
+async function hereFirst(...question) {
+  const nodes = await askForRoute(...question);
+  return [location.origin, ...nodes.filter((node) => node !== location.origin)];
+}
+
 /** A client over the chosen transport; the room goes on where it stands. */
 function connect(transport) {
   const { token } = readLocation();
   client?.close();
   const next = new Skywave({
     url: location.origin,
+    route: true,
+    findRoute: hereFirst,
     name: 'skywave-page',
     heartbeatMs: HEARTBEAT_MS,
     backoff: BACKOFF,

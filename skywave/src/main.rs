@@ -3,11 +3,15 @@
 //! Every subcommand decides about its own runtime (a server wants one thread per core, a benchmark pins its own) and
 //! returns its exit code: 0 done, 1 the work failed, 2 it could not begin (wrong usage, configuration or environment).
 
+mod backends;
 mod bench;
 mod check_config;
 mod connection;
+mod core;
 mod dev;
+mod edge;
 mod publish;
+mod serving;
 mod settings;
 mod subscribe;
 mod token;
@@ -15,6 +19,11 @@ mod token;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+/// Gives memory back when a burst is over (the system's own allocator keeps what lies between things that live on), and adds
+/// nothing to the many small things a channel consists of.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Skywave, a self-hosted realtime relay.
 #[derive(Parser)]
@@ -37,6 +46,8 @@ Without a subcommand, `skywave` means `skywave dev`.";
 #[derive(Subcommand)]
 enum Command {
     Dev(dev::Args),
+    Edge(edge::Args),
+    Core(core::Args),
     #[command(name = "pub")]
     Publish(publish::Args),
     #[command(name = "sub")]
@@ -50,6 +61,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command.unwrap_or_else(|| Command::Dev(dev::Args::default())) {
         Command::Dev(args) => dev::run(args),
+        Command::Edge(args) => edge::run(args),
+        Command::Core(args) => core::run(args),
         Command::Publish(args) => publish::run(args),
         Command::Subscribe(args) => subscribe::run(args),
         Command::Token(args) => token::run(args),

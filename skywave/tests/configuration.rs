@@ -6,13 +6,17 @@ mod support;
 
 use std::fs;
 
-use support::{run, skywave, stderr, stdout};
+use support::{free_port, run, skywave, stderr, stdout};
 
 fn checked(toml: &str) -> (Option<i32>, String) {
+    checked_as("dev", toml)
+}
+
+fn checked_as(role: &str, toml: &str) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("skywave.toml");
     fs::write(&path, toml).unwrap();
-    let output = run(&["check-config", "--config", path.to_str().unwrap()]);
+    let output = run(&["check-config", "--role", role, "--config", path.to_str().unwrap()]);
     let text = stderr(&output).replace(path.to_str().unwrap(), "FILE");
     (output.status.code(), text.trim().to_owned())
 }
@@ -31,6 +35,7 @@ fn mistakes_are_named_with_their_place() {
         ("[auth]\nanonymous = false\n", "auth: "),
         ("[timing]\npresence_lease_seconds = 1\n", "must be longer than timing.presence_beat_seconds"),
         ("[node]\nname = \"a b\"\n", "FILE:2: node.name: "),
+        ("[postgres]\ntls = \"verify_ca\"\n", "did you mean \"verify-ca\"?"),
     ];
     for (toml, message) in cases {
         let (code, text) = checked(toml);
@@ -38,6 +43,105 @@ fn mistakes_are_named_with_their_place() {
         assert!(text.contains(message) && text.lines().count() == 1, "{toml}: {text}");
     }
     assert_eq!(checked("[edge]\nworkers = 2\n"), (Some(0), "The configuration is usable.".into()));
+}
+
+#[test]
+fn each_role_checks_the_sections_it_uses() {
+    let cases = [
+        (
+            "edge",
+            "[nats]\nservers = [\"nats://me:hunter2@h\"]\n",
+            "FILE:2: nats.servers: must be one or more of",
+        ),
+        ("edge", "[nats]\nuser = \"me\"\n", "nats: name either user and password"),
+        (
+            "core",
+            "[nats]\ntoken = \"hunter2\"\ntoken_file = \"/x\"\n",
+            "nats.token_file: cannot be set beside",
+        ),
+        ("edge", "[nats]\nca_file = \"/x\"\n", "FILE:2: nats.ca_file: needs nats.tls = true"),
+        ("edge", "[redis]\nurl = \"redis://me:hunter2@h\"\n", "FILE:2: redis.url: must hold no user"),
+        (
+            "core",
+            "[[events.topics]]\ntopic = \"orders\"\nchannel = \"live:{key}\"\n",
+            "events.topics: of topic \"orders\", channel must be in a durable namespace",
+        ),
+        (
+            "core",
+            "[[events.topics]]\ntopic = \"orders\"\nchannel = \"chat:{value}\"\n",
+            "of topic \"orders\", channel must be a template with {key}",
+        ),
+        ("edge", "[redis]\nurl = \"http://h\"\n", "redis: the address of Redis begins with"),
+        ("edge", "[redis]\npassword_file = \"/no/such\"\n", "FILE:2: redis.password_file: cannot read"),
+        (
+            "core",
+            "[postgres]\nurl = \"mysql://me:hunter2@h\"\n",
+            "FILE:2: postgres.url: must begin with postgres://",
+        ),
+        (
+            "core",
+            "[postgres]\nread_timeout_ms = 1\n",
+            "FILE:2: postgres.read_timeout_ms: must be 10 ms to one day",
+        ),
+        ("core", "[kafka]\nbrokers = []\n", "FILE:2: kafka.brokers: must be one or more of host:port"),
+        (
+            "core",
+            "[kafka]\nmin_insync = 9\n",
+            "FILE:2: kafka.min_insync: must be between 1 and kafka.replication",
+        ),
+        (
+            "core",
+            "[kafka]\nsession_timeout_ms = 500\n",
+            "FILE:2: kafka.session_timeout_ms: must be at least three",
+        ),
+        ("core", "[kafka]\nuser = \"me\"\n", "kafka.sasl: is missing"),
+        ("core", "[node]\ncell = \"a b\"\n", "FILE:2: node.cell: must be of letters"),
+        ("core", "[node]\nstart_seconds = 0\n", "FILE:2: node.start_seconds: must lie between 1 and 3600"),
+    ];
+    for (role, toml, message) in cases {
+        let (code, text) = checked_as(role, toml);
+        assert_eq!(code, Some(2), "{role} {toml}: {text}");
+        assert!(text.contains(message) && text.lines().count() == 1, "{role} {toml}: {text}");
+        assert!(!text.contains("hunter2"), "{text}");
+        assert_eq!(checked_as("dev", toml).0, Some(0), "dev has no use for {toml}");
+    }
+    let edges_only = "[auth]\nanonymous = false\n";
+    assert_eq!((checked_as("edge", edges_only).0, checked_as("core", edges_only).0), (Some(2), Some(0)));
+    let cores_only = "[core]\npersist_records = 0\n";
+    assert_eq!((checked_as("edge", cores_only).0, checked_as("core", cores_only).0), (Some(0), Some(2)));
+}
+
+#[test]
+fn passwords_of_servers_are_shown_by_nothing() {
+    let output = skywave(&["check-config", "--role", "core", "--show"])
+        .env("SKYWAVE_POSTGRES__PASSWORD", "hunter2")
+        .env("SKYWAVE_POSTGRES__REPLICA_URL", "postgres://me:hunter2@h/d")
+        .env("SKYWAVE_NATS__TOKEN", "hunter2")
+        .env("SKYWAVE_REDIS__PASSWORD", "hunter2")
+        .output()
+        .unwrap();
+    let shown = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(!shown.contains("hunter2") && shown.contains("password = \"<redacted>\""), "{shown}");
+}
+
+#[test]
+fn a_node_that_finds_no_server_says_which_and_ends() {
+    let nobody = free_port();
+    for role in ["edge", "core"] {
+        let listen = ["--listen", "127.0.0.1:0", "--set", "node.start_seconds=3"];
+        let output = skywave(&[&[role], &listen[..]].concat())
+            .env("SKYWAVE_NATS__SERVERS", format!("nats://{nobody}"))
+            .output()
+            .unwrap();
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        let line = text.lines().last().unwrap();
+        assert!(
+            line.starts_with(&format!("skywave: NATS at {nobody} could not be reached within")),
+            "{text}"
+        );
+    }
 }
 
 #[test]
@@ -90,7 +194,7 @@ fn examples(document: &str) -> Vec<&str> {
 fn the_examples_of_the_document_are_accepted() {
     let document = document();
     let examples = examples(&document);
-    assert!(examples.len() >= 2);
+    assert!(examples.len() >= 3);
     let folder = tempfile::tempdir().unwrap();
     // The files that the examples name.
     let secret = folder.path().join("secret");
@@ -103,7 +207,10 @@ fn the_examples_of_the_document_are_accepted() {
     fs::write(folder.path().join("token.pub.pem"), key.public_key_pem()).unwrap();
     for example in examples {
         let toml = example.replace("/etc/skywave", folder.path().to_str().unwrap());
-        let (code, text) = checked(&toml);
-        assert_eq!(code, Some(0), "{text}\n{toml}");
+        let roles = if example.contains("[kafka]") { &["dev", "edge", "core"][..] } else { &["dev"] };
+        for role in roles {
+            let (code, text) = checked_as(role, &toml);
+            assert_eq!(code, Some(0), "{role}: {text}\n{toml}");
+        }
     }
 }

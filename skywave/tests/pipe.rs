@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::process::Stdio;
 
-use support::{Server, any_port, run, run_with_input, skywave, stderr, stdout, until, wait};
+use support::{Server, any_port, free_port, run, run_with_input, skywave, stderr, stdout, until, wait};
 
 /// Lines of all kinds: empty, quoted, with control characters, long, not UTF-8.
 fn lines(count: usize) -> Vec<u8> {
@@ -41,7 +41,7 @@ fn a_file_comes_out_as_it_went_in_while_the_server_is_killed_and_restarted() {
     let (data, copy, input) =
         (folder.path().join("data"), folder.path().join("copy"), folder.path().join("input"));
     fs::write(&input, lines(LINES)).unwrap();
-    let server = Server::start(any_port(), &data);
+    let server = Server::start(free_port(), &data);
     let (address, url) = (server.address, server.url());
 
     // A window this small makes the pipe slow enough to be hit in the middle.
@@ -177,8 +177,7 @@ fn what_cannot_be_published_is_said_and_counted() {
 
 #[test]
 fn a_relay_that_is_not_there_is_an_error_in_time() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let url = format!("http://{closed}");
+    let url = format!("http://{}", free_port());
     let output = run(&["pub", "chat:a", "x", "--url", &url, "--connect-timeout", "1"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains(&format!("no relay at {url}")), "{}", stderr(&output));

@@ -28,6 +28,11 @@ impl Cores {
         Ok(cores)
     }
 
+    /// For a row that starts no server and pins nothing.
+    pub(super) fn unpinned() -> Self {
+        Self { server: 0, generator: 0 }
+    }
+
     /// Runs `start` with the calling thread on the server's core.
     pub(super) fn on_server_core<T>(self, start: impl FnOnce() -> T) -> anyhow::Result<T> {
         pin(self.server)?;

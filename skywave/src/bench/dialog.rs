@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::Value;
 
+use super::fleet::DIGITS;
 use super::frames;
 use super::speech::Speech;
 
@@ -15,6 +16,18 @@ pub(super) struct Dialog {
     buffer: Vec<u8>,
     /// Lines of the frame read last that were not asked for yet.
     lines: std::collections::VecDeque<Value>,
+    /// When something was read last.
+    read_at: Instant,
+}
+
+/// The sending side of a [`Dialog`].
+pub(super) struct Hand(TcpStream);
+
+impl Hand {
+    /// Sends ready frames.
+    pub(super) fn send(&mut self, frames: &[u8]) -> anyhow::Result<()> {
+        self.0.write_all(frames).context("sending")
+    }
 }
 
 impl Dialog {
@@ -24,7 +37,8 @@ impl Dialog {
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         stream.set_nodelay(true)?;
         stream.write_all(super::fleet::upgrade_request(address).as_bytes())?;
-        let mut dialog = Self { stream, buffer: Vec::new(), lines: Default::default() };
+        let mut dialog =
+            Self { stream, buffer: Vec::new(), lines: Default::default(), read_at: Instant::now() };
         while !dialog.buffer.windows(4).any(|four| four == b"\r\n\r\n") {
             dialog.read()?;
         }
@@ -46,11 +60,19 @@ impl Dialog {
     /// The next answer to a request; an error answer is an error. Pings are answered, pushes passed over.
     pub(super) fn answer(&mut self) -> anyhow::Result<Value> {
         loop {
-            while let Some(line) = self.lines.pop_front() {
-                anyhow::ensure!(line.get("error").is_none(), "refused: {line}");
-                if line.get("id").is_some() {
-                    return Ok(line);
-                }
+            let line = self.line()?;
+            anyhow::ensure!(line.get("error").is_none(), "refused: {line}");
+            if line.get("id").is_some() {
+                return Ok(line);
+            }
+        }
+    }
+
+    /// The next line of the next frame.
+    fn line(&mut self) -> anyhow::Result<Value> {
+        loop {
+            if let Some(line) = self.lines.pop_front() {
+                return Ok(line);
             }
             let Some(frame) = frames::parse(&self.buffer) else {
                 self.read()?;
@@ -72,6 +94,28 @@ impl Dialog {
         }
     }
 
+    /// Another hand on the same connection, for sending from another thread.
+    pub(super) fn hand(&self) -> anyhow::Result<Hand> {
+        Ok(Hand(self.stream.try_clone().context("sharing a connection")?))
+    }
+
+    /// The next answer's number, with the moment it was read; an error answer is an error.
+    pub(super) fn answered(&mut self) -> anyhow::Result<(u32, Instant)> {
+        let answer = self.answer()?;
+        let id = answer["id"].as_u64().and_then(|id| u32::try_from(id).ok());
+        Ok((id.with_context(|| format!("no number: {answer}"))?, self.read_at))
+    }
+
+    /// The number that the next publication's payload carries, with the moment it was read.
+    pub(super) fn publication(&mut self) -> anyhow::Result<(usize, Instant)> {
+        loop {
+            let push = self.line()?;
+            let Some(data) = push["pub"]["data"].as_str() else { continue };
+            let digits = data.get(1..=DIGITS).context("a payload that is not ours")?;
+            return Ok((digits.parse()?, self.read_at));
+        }
+    }
+
     fn say(&mut self, opcode: u8, payload: &[u8]) -> anyhow::Result<()> {
         let mut frame = Vec::new();
         frames::push_masked(opcode, payload, &mut frame);
@@ -82,6 +126,7 @@ impl Dialog {
         let mut chunk = [0; 16 * 1024];
         let length = self.stream.read(&mut chunk).context("reading an answer")?;
         anyhow::ensure!(length > 0, "the server closed the connection");
+        self.read_at = Instant::now();
         self.buffer.extend_from_slice(&chunk[..length]);
         Ok(())
     }

@@ -61,6 +61,8 @@ struct Member {
     rest: Vec<u8>,
     /// Number of the message due next.
     due: u64,
+    /// When the first delivery since the last connect came.
+    delivered: Option<Instant>,
 }
 
 /// See the module. Owns the sockets; nothing else reads or writes them.
@@ -68,7 +70,10 @@ pub(super) struct Fleet {
     epoll: OwnedFd,
     members: Vec<Member>,
     ready: usize,
-    upgraded: usize,
+    /// Handshakes in flight.
+    opening: usize,
+    /// Connections that broke and wait for [`Fleet::reopen`]; `None`: a broken connection is an error.
+    broken: Option<Vec<usize>>,
     events: Vec<epoll::Event>,
     ticker: Option<OwnedFd>,
     scratch: Box<[u8]>,
@@ -86,7 +91,8 @@ impl Fleet {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC).context("epoll")?,
             members: Vec::new(),
             ready: 0,
-            upgraded: 0,
+            opening: 0,
+            broken: None,
             events: Vec::with_capacity(1024),
             ticker: None,
             scratch: vec![0; 256 * 1024].into(),
@@ -105,24 +111,59 @@ impl Fleet {
         script: Vec<Vec<u8>>,
         due: u64,
     ) -> anyhow::Result<usize> {
-        while self.members.len() - self.upgraded >= HANDSHAKES {
+        let index = self.members.len();
+        let (stream, script) = (self.dial(address, index)?, script.into());
+        let (rest, delivered) = (Vec::new(), None);
+        self.members.push(Member { stream, script, upgraded: false, ready: false, rest, due, delivered });
+        Ok(index)
+    }
+
+    /// From now on a connection that breaks is no error but waits in [`Self::take_broken`].
+    pub(super) fn forgive(&mut self) {
+        self.broken.get_or_insert_default();
+    }
+
+    /// Connections that broke since the last call.
+    pub(super) fn take_broken(&mut self) -> Vec<usize> {
+        self.broken.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Connects a broken connection anew, as [`Self::open`] does; what is due stays due.
+    pub(super) fn reopen(
+        &mut self,
+        index: usize,
+        address: SocketAddr,
+        script: Vec<Vec<u8>>,
+    ) -> anyhow::Result<()> {
+        let stream = self.dial(address, index)?;
+        let member = &mut self.members[index];
+        (member.stream, member.script) = (stream, script.into());
+        (member.upgraded, member.ready, member.delivered) = (false, false, None);
+        member.rest.clear();
+        Ok(())
+    }
+
+    /// Number of the message due next on a connection.
+    pub(super) fn due(&self, index: usize) -> u64 {
+        self.members[index].due
+    }
+
+    /// When a connection was delivered something for the first time since it was opened last.
+    pub(super) fn delivered(&self, index: usize) -> Option<Instant> {
+        self.members[index].delivered
+    }
+
+    fn dial(&mut self, address: SocketAddr, index: usize) -> anyhow::Result<TcpStream> {
+        while self.opening >= HANDSHAKES {
             self.poll(Duration::from_millis(100))?;
             self.check()?;
         }
-        let index = self.members.len();
         let mut stream = connect(address, index)?;
         stream.write_all(upgrade_request(address).as_bytes()).context("sending an upgrade")?;
         stream.set_nonblocking(true)?;
         epoll::add(&self.epoll, &stream, epoll::EventData::new_u64(index as u64), epoll::EventFlags::IN)?;
-        self.members.push(Member {
-            stream,
-            script: script.into(),
-            upgraded: false,
-            ready: false,
-            rest: Vec::new(),
-            due,
-        });
-        Ok(index)
+        self.opening += 1;
+        Ok(stream)
     }
 
     /// Connections whose script is through.
@@ -219,7 +260,7 @@ impl Fleet {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return self.broken(index, &format!("a connection broke: {error}")),
         };
-        let was_ready = member.ready;
+        let (was_ready, before) = (member.ready, counts.deliveries);
         let mut at = 0;
         if !member.upgraded {
             match scratch[..length].windows(4).position(|four| four == b"\r\n\r\n") {
@@ -231,7 +272,7 @@ impl Fleet {
                 None => return member.keep(&scratch[..length]),
             }
             member.upgraded = true;
-            self.upgraded += 1;
+            self.opening -= 1;
             member.next_step()?;
         }
         while let Some(frame) = frames::parse(&scratch[at..length]) {
@@ -249,14 +290,25 @@ impl Fleet {
             }
             at += frame.end;
         }
+        if counts.deliveries > before {
+            member.delivered.get_or_insert_with(Instant::now);
+        }
         self.ready += usize::from(member.ready && !was_ready);
         member.keep(&scratch[at..length])
     }
 
     fn broken(&mut self, index: usize, what: &str) -> anyhow::Result<()> {
-        self.counts.errors += 1;
-        self.first_error.get_or_insert(what.to_owned());
-        epoll::delete(&self.epoll, &self.members[index].stream)?;
+        let member = &self.members[index];
+        epoll::delete(&self.epoll, &member.stream)?;
+        self.opening -= usize::from(!member.upgraded);
+        self.ready -= usize::from(member.ready);
+        match &mut self.broken {
+            Some(broken) => broken.push(index),
+            None => {
+                self.counts.errors += 1;
+                self.first_error.get_or_insert(what.to_owned());
+            }
+        }
         Ok(())
     }
 }
@@ -369,7 +421,8 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let script = VecDeque::new();
-        let mut member = Member { stream, script, upgraded: true, ready: true, rest: Vec::new(), due: 0 };
+        let (rest, delivered) = (Vec::new(), None);
+        let mut member = Member { stream, script, upgraded: true, ready: true, rest, due: 0, delivered };
         let (mut counts, mut error) = (Counts::default(), None);
         for payload in payloads {
             member.count(payload.as_bytes(), 1 + DIGITS, &mut counts, &mut error).unwrap();

@@ -6,10 +6,12 @@
 //! Never: shares code with the server it measures, except the command line.
 
 mod cores;
+mod crowd;
 mod dialog;
 mod fleet;
 mod floor_server;
 mod frames;
+mod latency;
 mod load;
 mod process;
 mod report;
@@ -52,13 +54,19 @@ struct Options {
     /// Connections of the memory and connect rows
     #[arg(long, global = true, default_value_t = 5_000)]
     connections: usize,
-    /// Clients of the recover row
+    /// Clients of the recover and moving rows
     #[arg(long, global = true, default_value_t = 10_000)]
     clients: usize,
     /// Folder for the servers' data, on the disk to be measured; a new folder is made in it and removed [default: the
     /// system's folder for temporary files]
     #[arg(long, global = true, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Only rows of the fan-out whose name contains this
+    #[arg(long, global = true, value_name = "TEXT")]
+    only: Option<String>,
+    /// Measure this build of skywave too in the fan-out rows, round by round in turns
+    #[arg(long, global = true, value_name = "BINARY")]
+    against: Option<PathBuf>,
     /// Print one JSON object per row instead of the table
     #[arg(long, global = true)]
     json: bool,
@@ -78,8 +86,18 @@ enum What {
     Publish,
     /// Many clients reconnect at once and recover what they missed
     Recover,
-    /// Every row
+    /// Every row above
     All,
+    /// Durable publishes a second of a cell that runs already, and latency under half of that
+    Cell(rows::cell::Cell),
+    /// How much later a publication arrives in another region, beyond what the link delays
+    Between(rows::between::Between),
+    /// How long until the clients of an edge that dies are delivered again at another one
+    Moving(rows::moving::Moving),
+    /// Memory of a running edge for very many channels
+    Channels(rows::channels::Channels),
+    /// From the log to the store of a cell that runs already: lag at a rate, and the most
+    Storing(rows::storing::Storing),
     /// The yardstick itself; trusts every byte, for this benchmark only
     #[command(hide = true)]
     FloorServer {
@@ -99,7 +117,10 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let What::FloorServer { listen } = args.what {
         return floor_server::run(listen);
     }
-    let mut bench = Bench { cores: Cores::claim()?, options: args.options, rows: Vec::new() };
+    use What::{Between, Cell, Channels, Moving, Storing};
+    let pinned = !matches!(args.what, Cell(_) | Between(_) | Moving(_) | Channels(_) | Storing(_));
+    let cores = if pinned { Cores::claim()? } else { Cores::unpinned() };
+    let mut bench = Bench { cores, options: args.options, rows: Vec::new() };
     if cfg!(debug_assertions) {
         eprintln!("skywave bench: this is a debug build; its figures mean nothing");
     }
@@ -120,6 +141,11 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
             ];
             all.iter().try_for_each(|row| row(&mut bench))?;
         }
+        Cell(cell) => rows::cell::run(&mut bench, &cell)?,
+        Between(between) => rows::between::run(&mut bench, &between)?,
+        Moving(moving) => rows::moving::run(&mut bench, &moving)?,
+        Channels(channels) => rows::channels::run(&mut bench, &channels)?,
+        Storing(storing) => rows::storing::run(&mut bench, &storing)?,
         What::FloorServer { .. } => {}
     }
     Ok(if bench.rows.iter().all(|row| row.reached) { ExitCode::SUCCESS } else { ExitCode::FAILURE })

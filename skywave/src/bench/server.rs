@@ -30,15 +30,16 @@ impl Server {
         Ok(Self { child, address })
     }
 
-    /// The product: `skywave dev` with its data in `folder`, on `address`, configured by `config`; returns when it is
+    /// The product: `dev` of `binary` with its data in `folder`, on `address`, configured by `config`; returns when it is
     /// ready.
     pub(super) fn product(
         cores: Cores,
+        binary: &Path,
         folder: &Path,
         address: SocketAddr,
         config: &Path,
     ) -> anyhow::Result<Self> {
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = Command::new(binary);
         command.arg("dev").arg("--data").arg(folder).arg("--config").arg(config);
         let log = folder.with_extension("log");
         command.arg("--listen").arg(address.to_string()).stdout(Stdio::null()).stderr(File::create(&log)?);
@@ -76,27 +77,12 @@ impl Server {
 
     /// The sum of a metric over all its labels. A counter's `_total` is left out.
     pub(super) fn metric(&self, name: &str) -> anyhow::Result<f64> {
-        let (status, text) = self.get("/metrics")?;
-        anyhow::ensure!(status == 200, "/metrics answers {status}");
-        anyhow::ensure!(text.contains(&format!("# HELP {name}")), "there is no metric {name}");
-        let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
-            let (key, value) = line.rsplit_once(' ')?;
-            let family = key.split('{').next().unwrap_or(key);
-            (family.trim_end_matches("_total") == name).then(|| value.parse::<f64>().ok())?
-        });
-        Ok(samples.sum())
+        metric_at(self.address, name)
     }
 
     /// A plain HTTP request: status and body.
     pub(super) fn get(&self, path: &str) -> anyhow::Result<(u16, String)> {
-        let mut stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(2))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address)?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer)?;
-        let answer = String::from_utf8_lossy(&answer);
-        let status = answer.split_whitespace().nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-        Ok((status, answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned()))
+        get_at(self.address, path)
     }
 
     /// Ends it the hard way, as a crash would.
@@ -113,6 +99,30 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// As [`Server::metric`], of any process.
+pub(super) fn metric_at(address: SocketAddr, name: &str) -> anyhow::Result<f64> {
+    let (status, text) = get_at(address, "/metrics")?;
+    anyhow::ensure!(status == 200, "/metrics answers {status}");
+    anyhow::ensure!(text.contains(&format!("# HELP {name}")), "there is no metric {name}");
+    let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+        let (key, value) = line.rsplit_once(' ')?;
+        let family = key.split('{').next().unwrap_or(key);
+        (family.trim_end_matches("_total") == name).then(|| value.parse::<f64>().ok())?
+    });
+    Ok(samples.sum())
+}
+
+fn get_at(address: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2))?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let status = answer.split_whitespace().nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Ok((status, answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned()))
 }
 
 /// A port of this machine that was free a moment ago.

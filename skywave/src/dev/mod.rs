@@ -5,9 +5,6 @@
 //! goes first, then the core writes what it has, so that nothing acknowledged waits behind something that has stopped.
 
 mod banner;
-mod files;
-mod identity;
-mod page;
 mod serve;
 mod trouble;
 
@@ -17,7 +14,8 @@ use std::process::ExitCode;
 
 use skywave_runtime::config::FlagValue;
 
-use crate::settings::{self, ConfigArgs};
+use crate::serving;
+use crate::settings::{ConfigArgs, Role};
 
 /// Run a whole relay in this process, with everything embedded
 #[derive(Debug, Default, clap::Args)]
@@ -50,20 +48,6 @@ pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     flag("--listen", "edge.listen", args.listen.map(|address| address.to_string()));
     flag("--data", "data.folder", args.data.map(|folder| folder.to_string_lossy().into_owned()));
-    let loaded = match settings::load(&args.config, flags) {
-        Ok(loaded) => loaded,
-        Err(error) => return Ok(trouble::cannot_begin(&error.to_string())),
-    };
-    loaded.value.log.init()?;
-    files::raise_limit();
     // The core's own runtime; every worker of the edge has one more. SQLite works in threads of its own.
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-    let outcome = runtime.block_on(serve::serve(loaded.value));
-    // Whatever still blocks (a slow disk) must not hold the process.
-    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
-    match outcome {
-        Ok(()) => Ok(ExitCode::SUCCESS),
-        Err(serve::Failed::CannotBegin(trouble)) => Ok(trouble::cannot_begin(&trouble)),
-        Err(serve::Failed::Broke(reason)) => Err(anyhow::anyhow!(reason)),
-    }
+    serving::run(Role::Dev, &args.config, flags, 1, serve::serve)
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use skywave_edge::{Compression, EdgeConfig, EdgeLimits, EdgeTiming, ListenerConfig};
+use skywave_edge::{
+    Compression, EdgeConfig, EdgeLimits, EdgeTiming, EventsConfig, ListenerConfig, PlacementConfig,
+};
 use skywave_engine::Rate;
 use skywave_protocol::NodeId;
 
@@ -21,6 +23,15 @@ impl Settings {
             webtransport: self.webtransport_address(),
             namespaces: self.namespaces_by_prefix(),
             drain_target: self.edge.drain_target.clone(),
+            placement: self.edge.advertise.as_ref().map(|url| PlacementConfig {
+                url: url.clone(),
+                redirect: self.edge.redirect,
+                moves_per_second: self.edge.moves_per_second,
+                beat: Duration::from_secs(self.timing.node_beat_seconds),
+                lease: Duration::from_secs(self.timing.node_lease_seconds),
+                settle: Duration::from_secs(self.timing.node_settle_seconds),
+            }),
+            events: EventsConfig { activity: self.events.activity, system: self.events.system },
             limits: self.limits.as_edge(),
             timing: self.timing.as_edge(),
             compression: Compression {
@@ -55,6 +66,11 @@ impl Default for LimitSettings {
         let (handshakes_per_second, handshake_burst) = per_second(edge.handshakes);
         let (address_handshakes_per_second, address_handshake_burst) = per_second(edge.address_handshakes);
         let (requests_per_second, request_burst) = per_second(Some(edge.requests));
+        let per_minute = |rate: Option<Rate>| rate.map_or((0, 0), |rate| (rate.per_minute, rate.burst));
+        let (user_publishes_per_minute, user_publish_burst) = per_minute(edge.user_publishes);
+        let (http_requests_per_minute, http_request_burst) = per_minute(edge.http_requests);
+        let (region_address_handshakes_per_minute, region_address_handshake_burst) =
+            per_minute(edge.region_address_handshakes);
         Self {
             connections: edge.connections,
             connections_per_address: edge.connections_per_address,
@@ -70,6 +86,12 @@ impl Default for LimitSettings {
             publish_burst: DEV_PUBLISHES,
             requests_per_second,
             request_burst,
+            user_publishes_per_minute,
+            user_publish_burst,
+            http_requests_per_minute,
+            http_request_burst,
+            region_address_handshakes_per_minute,
+            region_address_handshake_burst,
             pending_requests: 1_024,
             core_requests: edge.core_requests,
             queue: edge.queue,
@@ -83,6 +105,10 @@ impl LimitSettings {
         let limited = |per_second: u32, burst: u32| {
             (per_second > 0).then(|| Rate::per_second(per_second, if burst > 0 { burst } else { per_second }))
         };
+        let regional = |per_minute: u32, burst: u32| {
+            let burst = if burst > 0 { burst } else { per_minute };
+            (per_minute > 0).then(|| Rate::per_minute(per_minute, burst))
+        };
         EdgeLimits {
             connections: self.connections,
             connections_per_address: self.connections_per_address,
@@ -94,6 +120,12 @@ impl LimitSettings {
             outbox_bytes: self.outbox_bytes,
             publishes: Rate::per_second(self.publishes_per_second, self.publish_burst),
             requests: Rate::per_second(self.requests_per_second, self.request_burst),
+            user_publishes: regional(self.user_publishes_per_minute, self.user_publish_burst),
+            http_requests: regional(self.http_requests_per_minute, self.http_request_burst),
+            region_address_handshakes: regional(
+                self.region_address_handshakes_per_minute,
+                self.region_address_handshake_burst,
+            ),
             pending_requests: self.pending_requests,
             core_requests: self.core_requests,
             queue: self.queue,
@@ -104,6 +136,7 @@ impl LimitSettings {
 impl Default for TimingSettings {
     fn default() -> Self {
         let edge = EdgeTiming::default();
+        let place = PlacementConfig::new("");
         Self {
             ping_seconds: edge.ping.as_secs(),
             pong_seconds: edge.pong.as_secs(),
@@ -114,6 +147,9 @@ impl Default for TimingSettings {
             interest_linger_seconds: edge.interest_linger.as_secs(),
             presence_beat_seconds: edge.presence_beat.as_secs(),
             presence_lease_seconds: edge.presence_lease.as_secs(),
+            node_beat_seconds: place.beat.as_secs(),
+            node_lease_seconds: place.lease.as_secs(),
+            node_settle_seconds: place.settle.as_secs(),
             expiry_warning_seconds: edge.expiry_warning.as_secs(),
             // Somebody at a keyboard waits for it.
             drain_seconds: 3,
@@ -134,6 +170,7 @@ impl TimingSettings {
             interest_linger: seconds(self.interest_linger_seconds),
             presence_beat: seconds(self.presence_beat_seconds),
             presence_lease: seconds(self.presence_lease_seconds),
+            presence_listen: EdgeTiming::default().presence_listen,
             expiry_warning: seconds(self.expiry_warning_seconds),
             drain: seconds(self.drain_seconds),
         }

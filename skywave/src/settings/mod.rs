@@ -1,24 +1,45 @@
 //! The typed configuration of the binary: what file, environment and flags describe, with the defaults of `dev`.
 //!
-//! Owns: the names of all keys, as people write them, and their translation into what edge and core take. Field by field
-//! they are documented in `docs/configuration.md`; a test holds the two together. Never: reads anything.
+//! Owns: the names of all keys, as people write them, and their translation into what edge, core and the adapters take.
+//! Field by field they are documented in `docs/configuration.md`; a test holds the two together. One file may serve every
+//! process of a cell: each uses the sections of its [`Role`].
 
 mod check;
 mod edge;
+mod events;
+mod kafka;
+mod nats;
+mod outbox;
+mod postgres;
+mod problem;
+mod redis;
+mod role;
+mod secret;
 mod source;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use skywave_core::CoreConfig;
+use skywave_edge::Redirect;
 use skywave_edge::auth::AuthConfig;
 use skywave_protocol::NamespaceOptions;
 use skywave_protocol::namespace::{Access, Durability, SlowPolicy};
 use skywave_runtime::telemetry::LogSettings;
 
+pub(crate) use events::EventSettings;
+pub(crate) use problem::Problem;
+pub(crate) use role::Role;
 pub(crate) use source::{ConfigArgs, load};
+
+use kafka::KafkaSettings;
+use nats::NatsSettings;
+use outbox::OutboxSettings;
+use postgres::PostgresSettings;
+use redis::RedisSettings;
 
 /// Name under which the options of the default namespace (channel names without a colon) are written.
 pub(crate) const DEFAULT_NAMESPACE: &str = "default";
@@ -36,6 +57,12 @@ pub(crate) struct Settings {
     pub(crate) timing: TimingSettings,
     pub(crate) compression: CompressionSettings,
     pub(crate) core: CoreConfig,
+    pub(crate) nats: NatsSettings,
+    pub(crate) kafka: KafkaSettings,
+    pub(crate) postgres: PostgresSettings,
+    pub(crate) outbox: OutboxSettings,
+    pub(crate) redis: RedisSettings,
+    pub(crate) events: EventSettings,
     pub(crate) namespaces: BTreeMap<String, NamespaceOptions>,
     pub(crate) log: LogSettings,
 }
@@ -48,6 +75,8 @@ pub(crate) struct NodeSettings {
     pub(crate) name: String,
     pub(crate) region: String,
     pub(crate) cell: String,
+    /// How long a node that starts waits for the servers it needs.
+    pub(crate) start_seconds: u64,
 }
 
 /// Where a single node keeps its data.
@@ -66,6 +95,9 @@ pub(crate) struct EdgeSettings {
     pub(crate) webtransport: bool,
     pub(crate) workers: usize,
     pub(crate) drain_target: Option<String>,
+    pub(crate) advertise: Option<String>,
+    pub(crate) redirect: Redirect,
+    pub(crate) moves_per_second: u32,
 }
 
 /// The certificate; without one, a self-signed one is made.
@@ -95,6 +127,12 @@ pub(crate) struct LimitSettings {
     pub(crate) publish_burst: u32,
     pub(crate) requests_per_second: u32,
     pub(crate) request_burst: u32,
+    pub(crate) user_publishes_per_minute: u32,
+    pub(crate) user_publish_burst: u32,
+    pub(crate) http_requests_per_minute: u32,
+    pub(crate) http_request_burst: u32,
+    pub(crate) region_address_handshakes_per_minute: u32,
+    pub(crate) region_address_handshake_burst: u32,
     pub(crate) pending_requests: usize,
     pub(crate) core_requests: usize,
     pub(crate) queue: usize,
@@ -113,6 +151,9 @@ pub(crate) struct TimingSettings {
     pub(crate) interest_linger_seconds: u64,
     pub(crate) presence_beat_seconds: u64,
     pub(crate) presence_lease_seconds: u64,
+    pub(crate) node_beat_seconds: u64,
+    pub(crate) node_lease_seconds: u64,
+    pub(crate) node_settle_seconds: u64,
     pub(crate) expiry_warning_seconds: u64,
     pub(crate) drain_seconds: u64,
 }
@@ -137,9 +178,30 @@ impl Default for Settings {
             timing: TimingSettings::default(),
             compression: CompressionSettings::default(),
             core: CoreConfig::default(),
+            nats: NatsSettings::default(),
+            kafka: KafkaSettings::default(),
+            postgres: PostgresSettings::default(),
+            outbox: OutboxSettings::default(),
+            redis: RedisSettings::default(),
+            events: EventSettings::default(),
             namespaces: namespaces(),
             log: LogSettings::default(),
         }
+    }
+}
+
+impl Settings {
+    /// The core's configuration.
+    pub(crate) fn core(&self) -> CoreConfig {
+        CoreConfig {
+            cell: self.node.cell.clone(),
+            namespaces: self.namespaces_by_prefix(),
+            ..self.core.clone()
+        }
+    }
+
+    pub(crate) fn start_timeout(&self) -> Duration {
+        Duration::from_secs(self.node.start_seconds)
     }
 }
 
@@ -170,7 +232,7 @@ fn namespaces() -> BTreeMap<String, NamespaceOptions> {
 
 impl Default for NodeSettings {
     fn default() -> Self {
-        Self { name: "dev".into(), region: "local".into(), cell: "main".into() }
+        Self { name: "dev".into(), region: "local".into(), cell: "main".into(), start_seconds: 60 }
     }
 }
 
@@ -188,6 +250,9 @@ impl Default for EdgeSettings {
             webtransport: true,
             workers: 0,
             drain_target: None,
+            advertise: None,
+            redirect: Redirect::Off,
+            moves_per_second: 50,
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use skywave_runtime::config::{self, ConfigError, FlagValue, Loaded, Sources};
+use skywave_runtime::config::{self, ConfigError, FlagValue, Loaded, Source, Sources};
 
-use super::{Settings, check};
+use super::{Role, Settings, check};
 
 /// Variables of the client commands, which are no settings.
 const RESERVED: &[&str] = &["SKYWAVE_URL", "SKYWAVE_TOKEN", "SKYWAVE_CONFIG", "SKYWAVE_SECRET"];
@@ -19,8 +19,17 @@ pub(crate) struct ConfigArgs {
     pub(crate) set: Vec<String>,
 }
 
-/// Loads and checks the configuration of this process: defaults, file, environment, `flags`. Nothing is bound.
-pub(crate) fn load(args: &ConfigArgs, flags: Vec<FlagValue>) -> Result<Loaded<Settings>, ConfigError> {
+/// A commit of the embedded store writes a page for each channel, however little is new in it: fewer commits are cheaper, and
+/// what waits for the store is in the log beside it.
+const DEV_PERSIST_MS: u64 = 250;
+
+/// Loads the configuration (defaults, file, environment, `flags`) and checks what a process of this role uses of it.
+/// Nothing is bound.
+pub(crate) fn load(
+    role: Role,
+    args: &ConfigArgs,
+    flags: Vec<FlagValue>,
+) -> Result<Loaded<Settings>, ConfigError> {
     let assignments = args.set.iter().map(|text| {
         let (path, value) = text.split_once('=').unwrap_or((text, ""));
         FlagValue { flag: "--set".into(), path: path.trim().into(), value: value.into() }
@@ -31,7 +40,13 @@ pub(crate) fn load(args: &ConfigArgs, flags: Vec<FlagValue>) -> Result<Loaded<Se
         reserved: RESERVED,
         flags: assignments.chain(flags).collect(),
     };
-    let loaded = config::load(&sources)?;
-    check::check(&loaded)?;
+    let mut loaded: Loaded<Settings> = config::load(&sources)?;
+    if role != Role::Dev && loaded.source("node.name") == Source::Default {
+        loaded.value.node.name = role.name().to_owned();
+    }
+    if role == Role::Dev && loaded.source("core.persist_ms") == Source::Default {
+        loaded.value.core.persist_ms = DEV_PERSIST_MS;
+    }
+    check::check(role, &loaded)?;
     Ok(loaded)
 }

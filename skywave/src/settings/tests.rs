@@ -1,5 +1,6 @@
 //! The configuration and its documentation are one.
 
+use skywave_core::TopicSettings;
 use skywave_edge::auth::config::{JwksConfig, KeyConfig};
 use skywave_runtime::config::keys;
 
@@ -25,6 +26,8 @@ fn documented_keys() -> Vec<(String, Option<String>)> {
         .collect();
     let key: KeyConfig = serde_json::from_str(r#"{"algorithm":"HS256"}"#).unwrap();
     all.extend(keys::paths(&key).into_iter().map(|path| (format!("auth.keys[].{path}"), None)));
+    let topic: TopicSettings = serde_json::from_str(r#"{"topic":"t","channel":"c"}"#).unwrap();
+    all.extend(keys::paths(&topic).into_iter().map(|path| (format!("events.topics[].{path}"), None)));
     let jwks: JwksConfig = serde_json::from_str("{}").unwrap();
     all.extend(keys::paths(&jwks).into_iter().map(|path| (format!("auth.jwks.{path}"), None)));
     all
@@ -63,11 +66,23 @@ fn nothing_else_is_documented() {
 #[test]
 fn a_rate_without_a_burst_still_lets_somebody_in() {
     let mut settings = Settings::default();
+    settings.limits.user_publishes_per_minute = 30;
     settings.limits.handshakes_per_second = 10;
     let edge = settings.edge(skywave_protocol::NodeId::parse("n").unwrap());
     assert_eq!(edge.limits.handshakes.map(|rate| rate.burst), Some(10));
     assert_eq!(edge.limits.address_handshakes, None);
+    assert_eq!(edge.limits.user_publishes, Some(skywave_engine::Rate::per_minute(30, 30)));
     assert!(edge.namespaces.contains_key(""), "the default namespace has no prefix");
+}
+
+#[test]
+fn a_node_that_advertises_itself_takes_part_in_its_region() {
+    let mut settings = Settings::default();
+    let edge = |settings: &Settings| settings.edge(skywave_protocol::NodeId::parse("n").unwrap());
+    assert_eq!(edge(&settings).placement, None);
+    settings.edge.advertise = Some("https://n1.example.com".into());
+    let placement = edge(&settings).placement.unwrap();
+    assert_eq!(placement, skywave_edge::PlacementConfig::new("https://n1.example.com"));
 }
 
 #[test]

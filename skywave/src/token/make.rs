@@ -19,6 +19,9 @@ pub(super) struct MakeArgs {
     /// What the bearer may do where, e.g. 'chat:*=subscribe,publish' (may be repeated)
     #[arg(long, value_name = "PATTERN=OPERATIONS")]
     cap: Vec<String>,
+    /// The bearer is a backend: may do everything in every channel, speak for users and end their connections
+    #[arg(long, conflicts_with = "cap")]
+    admin: bool,
     /// How long the token is valid: 30s, 15m, 12h, 7d, or never
     #[arg(long, value_name = "TIME", default_value = "1h", value_parser = lifetime)]
     expires: Lifetime,
@@ -115,6 +118,7 @@ impl MakeArgs {
             }
         }
         claim("cap", (!capabilities.is_empty()).then(|| json!(capabilities)));
+        claim("admin", self.admin.then_some(true.into()));
         Ok(claims)
     }
 }

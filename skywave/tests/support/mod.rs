@@ -3,9 +3,10 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// The longest any step of a test may take on a busy machine.
@@ -108,6 +109,18 @@ fn banner(lines: &mut BufReader<ChildStderr>) -> SocketAddr {
         line.clear();
     }
     panic!("the server did not start: {said}");
+}
+
+/// A port that nobody listens on and that no outgoing connection is given: it stays free while a server is away. Each is
+/// given once.
+pub(crate) fn free_port() -> SocketAddr {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let addresses = std::iter::repeat_with(|| {
+        let step = std::process::id().wrapping_mul(97).wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed));
+        SocketAddr::from(([127, 0, 0, 1], 10_000 + (step % 2_000) as u16))
+    });
+    let is_free = |at: &SocketAddr| TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok();
+    addresses.take(2_000).find(is_free).expect("a free port")
 }
 
 pub(crate) fn any_port() -> SocketAddr {

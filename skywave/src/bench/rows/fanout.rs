@@ -1,5 +1,9 @@
 //! CPU per delivery: product and floor under the same load, in turns.
 
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+
 use crate::bench::Bench;
 use crate::bench::load::{Load, Round};
 use crate::bench::report::{Aim, Row, median};
@@ -70,32 +74,46 @@ const SCENES: &[Scene] = &[
     },
 ];
 
-/// The product beside the floor.
+fn wanted(bench: &Bench) -> Vec<&'static Scene> {
+    let only = bench.options.only.as_deref().unwrap_or_default();
+    SCENES.iter().filter(|scene| scene.name.contains(only)).collect()
+}
+
+/// The product beside the floor, and beside another build of it if one is named.
 pub(in crate::bench) fn run(bench: &mut Bench) -> anyhow::Result<()> {
-    for scene in SCENES {
+    for scene in wanted(bench) {
         let data = bench.data()?;
-        let server = relay::start(bench, data.path(), &relay::Setting::default())?;
-        let speech = Speech::Product { namespace: scene.namespace, token: None, payload: PAYLOAD };
-        let mut product = Load::new(server, speech, scene.channels, scene.subscribers, scene.acknowledged)?;
-        // Connections, caches and buffers settle; this round also tells how long the product's frames are.
-        let bytes = round(bench, scene, &mut product)?.bytes;
+        let (mut product, bytes) = product_load(bench, scene, &data.path().join("ours"), None)?;
+        let mut other = match &bench.options.against {
+            Some(binary) => {
+                Some(product_load(bench, scene, &data.path().join("other"), Some(binary.clone()))?.0)
+            }
+            None => None,
+        };
         let mut floor = floor_load(bench, scene, bytes.round() as usize)?;
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        let (mut ours, mut theirs, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..bench.options.rounds {
             theirs.push(round(bench, scene, &mut floor)?);
             ours.push(round(bench, scene, &mut product)?);
+            if let Some(other) = &mut other {
+                others.push(round(bench, scene, other)?);
+            }
         }
         let each = |rounds: &[Round]| median(rounds.iter().map(Round::cpu_each).collect());
         let rate = |rounds: &[Round]| {
             median(rounds.iter().map(|round| round.deliveries as f64 / round.took.as_secs_f64()).collect())
         };
-        let details = vec![
+        let mut details = vec![
             ("CPU per delivery µs", each(&ours)),
             ("floor µs", each(&theirs)),
             ("deliveries/s", rate(&ours)),
             ("floor deliveries/s", rate(&theirs)),
             ("frame bytes", bytes),
         ];
+        if !others.is_empty() {
+            details.push(("other build µs", each(&others)));
+            details.push(("other build F", each(&others) / each(&theirs)));
+        }
         bench.report(Row::new(
             scene.name,
             each(&ours) / each(&theirs),
@@ -107,9 +125,24 @@ pub(in crate::bench) fn run(bench: &mut Bench) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A relay with its subscribers, and how long its frames are. Connections, caches and buffers have settled.
+fn product_load(
+    bench: &Bench,
+    scene: &Scene,
+    folder: &Path,
+    binary: Option<PathBuf>,
+) -> anyhow::Result<(Load, f64)> {
+    std::fs::create_dir(folder).context("making a data folder")?;
+    let server = relay::start(bench, folder, &relay::Setting { binary, ..relay::Setting::default() })?;
+    let speech = Speech::Product { namespace: scene.namespace, token: None, payload: PAYLOAD };
+    let mut load = Load::new(server, speech, scene.channels, scene.subscribers, scene.acknowledged)?;
+    let bytes = round(bench, scene, &mut load)?.bytes;
+    Ok((load, bytes))
+}
+
 /// The floor alone.
 pub(in crate::bench) fn floor(bench: &mut Bench) -> anyhow::Result<()> {
-    for scene in SCENES.iter().filter(|scene| !scene.acknowledged) {
+    for scene in wanted(bench).into_iter().filter(|scene| !scene.acknowledged) {
         let mut load = floor_load(bench, scene, FLOOR_FRAME)?;
         let mut rounds = Vec::new();
         for _ in 0..bench.options.rounds {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -22,6 +22,8 @@ pub(super) struct Setting {
     pub(super) tls: Option<SocketAddr>,
     /// Only clients with a token signed with this secret (HS256).
     pub(super) secret: Option<String>,
+    /// Another build than the one that measures.
+    pub(super) binary: Option<PathBuf>,
 }
 
 /// Starts the relay with its data below `folder` and waits until it is ready.
@@ -32,7 +34,11 @@ pub(super) fn start(bench: &Bench, folder: &Path, setting: &Setting) -> anyhow::
         Some(address) => address,
         None => server::free_port()?,
     };
-    Server::product(bench.cores, &folder.join("data"), address, &file)
+    let binary = match &setting.binary {
+        Some(binary) => binary.clone(),
+        None => std::env::current_exe()?,
+    };
+    Server::product(bench.cores, &binary, &folder.join("data"), address, &file)
 }
 
 fn config(setting: &Setting) -> anyhow::Result<String> {

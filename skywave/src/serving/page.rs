@@ -4,7 +4,7 @@ use skywave_edge::http::{PageAssets, PageFile};
 
 const FILES: &[PageFile] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
 
-pub(super) fn assets() -> PageAssets {
+pub(crate) fn assets() -> PageAssets {
     PageAssets(FILES)
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::settings::Settings;
 
 /// The identity in force, kept fresh by a task; `None` when nothing needs one.
-pub(super) fn obtain(settings: &Settings) -> Result<Option<watch::Receiver<Arc<Identity>>>, IdentityError> {
+pub(crate) fn obtain(settings: &Settings) -> Result<Option<watch::Receiver<Arc<Identity>>>, IdentityError> {
     if let (Some(certificate), Some(key)) = (&settings.tls.certificate, &settings.tls.key) {
         let config = TlsConfig {
             certificate: certificate.clone(),
