@@ -2,6 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { createHmac, randomBytes } from 'node:crypto';
+import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -13,7 +14,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 const BINARY = resolve(process.env.SKYWAVE_BIN ?? join(import.meta.dirname, '../../../target/debug/skywave'));
 /** Without settings for the relay: it reads (and checks) every variable of that prefix. */
 const ENVIRONMENT = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SKYWAVE_')));
-const READY_MS = 20_000;
+const READY_MS = 60_000;
+const FIRST_PORT = 10_000;
+const PORTS = 2_000;
+let portsTaken = 0;
 
 export class Relay {
   #folder;
@@ -24,13 +28,13 @@ export class Relay {
   #guests = [];
   #secret = randomBytes(32).toString('hex');
 
-  /** Starts a relay that ends with the test. */
-  static async start(t) {
+  /** Starts a relay that ends with the test; `config` is added to its configuration. */
+  static async start(t, config = '') {
     if (!existsSync(BINARY)) throw new Error(`${BINARY} is missing: build it with \`cargo build\`, or name it in SKYWAVE_BIN`);
     const relay = new Relay();
     relay.#folder = await mkdtemp(join(tmpdir(), 'skywave-browser-'));
     relay.#port = await freePort();
-    const keys = `[auth]\nanonymous = true\n\n[[auth.keys]]\nalgorithm = "HS256"\nsecret = "${relay.#secret}"\n`;
+    const keys = `[auth]\nanonymous = true\n\n[[auth.keys]]\nalgorithm = "HS256"\nsecret = "${relay.#secret}"\n\n${config}`;
     await writeFile(join(relay.#folder, 'skywave.toml'), keys);
     t.after(async () => {
       for (const leave of relay.#guests) await leave();
@@ -65,6 +69,14 @@ export class Relay {
       if (child.exitCode !== null || Date.now() > until) throw new Error(`the relay did not become ready:\n${this.#said}`);
       await delay(20);
     }
+  }
+
+  /** Publishes lines to a channel with the command line. */
+  async publishLines(channel, lines) {
+    const child = spawn(BINARY, ['pub', channel, '--quiet', '--url', this.url], { stdio: ['pipe', 'ignore', 'inherit'], env: ENVIRONMENT });
+    child.stdin.end(lines.map((line) => `${line}\n`).join(''));
+    const [code] = await once(child, 'exit');
+    if (code !== 0) throw new Error(`skywave pub ended with ${code}`);
   }
 
   /** Ends it as a crash would. */
@@ -112,12 +124,25 @@ export class Relay {
   }
 }
 
-/** A port that is free for TCP now, and most likely for UDP. */
+/**
+ * A port that is free for TCP and UDP, and stays so while the relay is away: below those that outgoing connections are given, of
+ * which a client that tries again and again would sooner or later take this one.
+ */
 async function freePort() {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address();
-  server.close();
-  await once(server, 'close');
-  return port;
+  for (let tried = 0; tried < PORTS; tried++) {
+    const port = FIRST_PORT + ((process.pid * 97 + portsTaken++) % PORTS);
+    if ((await isFree(createServer().listen(port, '127.0.0.1'))) && (await isFree(createSocket('udp4').bind(port, '127.0.0.1')))) return port;
+  }
+  throw new Error('no port that is free for TCP and UDP alike');
+}
+
+async function isFree(socket) {
+  try {
+    await once(socket, 'listening');
+  } catch {
+    return false;
+  }
+  socket.close();
+  await once(socket, 'close');
+  return true;
 }

@@ -8,7 +8,7 @@ import { chromium } from 'playwright-core';
 const EXECUTABLE = process.env.SKYWAVE_CHROMIUM ?? '/usr/bin/chromium';
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 /** Anything a test waits for happens within this time. */
-const TIMEOUT_MS = 15_000;
+const TIMEOUT_MS = 60_000;
 const FAILURES = join(import.meta.dirname, '../failures');
 /** What a browser itself reports while a server is away; nothing of it is a fault of the page. */
 const SERVER_AWAY = /net::ERR_|WebSocket connection to|Failed to establish a connection|Failed to load resource/;
@@ -48,7 +48,7 @@ export class Tab {
   }
 
   /** The same without waiting for the room. */
-  static async load(t, relay, name, { transport = 'auto', room = 'chat:lobby', token, beside } = {}) {
+  static async load(t, relay, name, { transport = 'auto', room = 'chat:lobby', token, beside, clock } = {}) {
     const context = beside?.page.context() ?? (await (await launch()).newContext({ viewport: { width: 1280, height: 860 } }));
     const page = await context.newPage();
     page.setDefaultTimeout(TIMEOUT_MS);
@@ -64,6 +64,8 @@ export class Tab {
       },
       [name, transport],
     );
+    // Time as the test likes: see `stopTime`.
+    if (clock) await page.clock.install();
     await page.goto(`${relay.url}/#${room}${token === undefined ? '' : `?token=${token}`}`);
     return tab;
   }
@@ -74,8 +76,29 @@ export class Tab {
     await this.page.waitForFunction(() => document.getElementById('position-offset').textContent !== '–');
   }
 
+  /** No timer of the page (opened with `clock`) runs any more, until … */
+  async stopTime() {
+    // A moment that is still to come when the page hears of it, and too soon for anything to be due.
+    await this.page.clock.pauseAt(Date.now() + 10_000);
+  }
+
+  /** … so much time has passed at once; then it goes on as ever. */
+  async passTime(ms) {
+    await this.page.clock.fastForward(ms);
+    await this.page.clock.resume();
+  }
+
   async transport() {
     return this.page.locator('#status-transport').innerText();
+  }
+
+  /** Waits until it is connected to this edge. (Edges add to their name what tells their lives apart.) */
+  async isAt(node) {
+    await this.page.waitForFunction(
+      (node) => document.getElementById('fact-node').textContent.startsWith(`${node}-`) && document.getElementById('status').dataset.state === 'connected',
+      node,
+      { timeout: 60_000 },
+    );
   }
 
   /** Writes and sends; does not wait for anything. */
@@ -85,11 +108,11 @@ export class Tab {
   }
 
   /** Waits until `count` messages are delivered, none pending. */
-  async has(count) {
+  async has(count, { timeout = 120_000 } = {}) {
     await this.page.waitForFunction(
       (count) => document.querySelectorAll('#log .entry').length >= count && document.querySelectorAll('#log-pending .entry').length === 0,
       count,
-      { timeout: 40_000 },
+      { timeout },
     );
   }
 
@@ -113,7 +136,7 @@ export class Tab {
 
   /** Waits until the page says how its last interruption ended, and returns its words. */
   async recovery(outcome = 'exact') {
-    await this.page.waitForSelector(`#recovery[data-outcome=${outcome}]`, { timeout: 40_000 });
+    await this.page.waitForSelector(`#recovery[data-outcome=${outcome}]`, { timeout: 120_000 });
     return this.page.locator('#recovery').innerText();
   }
 

@@ -132,6 +132,7 @@ test('hostile text is shown as text', async (t) => {
   const eve = await Tab.open(t, relay, name);
   const ada = await Tab.open(t, relay, 'Ada');
   for (const text of texts) await eve.say(text);
+  await eve.has(texts.length);
   // Data that no page of ours would send.
   const odd = [null, 7, 'plain', [], { text: { toString: 1 } }, { name: ['x'], text: 'odd name', client: {}, author: 1 }];
   for (const data of odd) await relay.publish('chat:lobby', data);

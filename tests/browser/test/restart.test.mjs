@@ -50,9 +50,11 @@ for (const [ending, end] of Object.entries(ENDINGS)) test(`${ending} and restart
 test('a tab that was away is told how many messages it recovered, and from where', async (t) => {
   const relay = await Relay.start(t);
   const ada = await Tab.open(t, relay, 'Ada');
-  const konrad = await Tab.open(t, relay, 'Konrad');
+  const konrad = await Tab.open(t, relay, 'Konrad', { clock: true });
   await ada.say('one');
   for (const tab of [ada, konrad]) await tab.has(1);
+  // He is away for five seconds of his own time: as long as it takes her to say all this.
+  await konrad.stopTime();
   await konrad.page.click('#interrupt');
   await konrad.page.waitForSelector('#status[data-state=disconnected]');
   const away = Array.from({ length: 7 }, (_, number) => `while away ${number}`);
@@ -60,6 +62,7 @@ test('a tab that was away is told how many messages it recovered, and from where
   await ada.has(8);
   await konrad.say('written offline');
   assert.equal(await konrad.page.locator('#log-pending .entry').count(), 1);
+  await konrad.passTime(5_000);
 
   const words = await konrad.recovery();
   assert.match(words, /^Recovered exactly: 7 messages after offset 1/);

@@ -4,6 +4,8 @@
 
 mod disk_full;
 mod drain;
+mod far_behind;
+mod grants;
 mod hostile_channels;
 mod hostile_clients;
 mod hostile_frames;

@@ -38,7 +38,7 @@ fn sse_and_post_speak_the_whole_protocol() -> anyhow::Result<()> {
 }
 
 /// A client of the server's WebTransport, which trusts the certificate the server names.
-fn webtransport(server: &Server) -> anyhow::Result<ClientConfig> {
+pub(crate) fn webtransport(server: &Server) -> anyhow::Result<ClientConfig> {
     let answer = http::get(server.address(), "/v1/webtransport/certificate")?.json()?;
     let url = answer["url"].as_str().context("no url")?.trim_end_matches("/v1/wt").to_owned();
     let hashes = answer["hashes"].as_array().context("no hashes")?;

@@ -28,6 +28,20 @@ pub struct Message {
     pub hash: String,
 }
 
+/// What publishing and following lean on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Kafka.
+    Log,
+    /// Postgres.
+    Store,
+    /// Redis.
+    State,
+    /// The home region's NATS.
+    Bus,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -48,6 +62,14 @@ pub enum Kind {
     Closed { code: Option<u16> },
     /// A subscriber has waited for everything up to this position, which the test knows to be the channel's head.
     Settled { channel: String, position: Position },
+    /// An intruder's try was turned down.
+    Denied { what: String, code: String },
+    /// An intruder's try was not turned down.
+    Admitted { what: String },
+    /// From here on this part does nothing …
+    Away { part: Part },
+    /// … and from here on it may.
+    Back { part: Part },
     /// Read from the channel's history at the end of the run.
     Stored { message: Message, position: Position },
 }

@@ -5,7 +5,7 @@
 //!   resume and restart it; its log is shown when a test fails; nothing is left behind.
 //! - [`socket`] speaks WebSocket by hand, right or deliberately wrong; [`http`] does the same for plain requests.
 //! - [`history`] records, [`checkers`] judge. A checker that cannot fail is a defect: their tests feed them histories
-//!   with one event dropped, doubled, swapped or cut off.
+//!   with one event dropped, doubled, swapped or cut off. [`presence`] does both for who is there.
 //!
 //! Never: waits for a fixed time instead of a state, or shares a codec with the product.
 
@@ -13,12 +13,14 @@ pub mod checkers;
 pub mod disk;
 pub mod history;
 pub mod http;
+pub mod intruder;
 pub mod participant;
+pub mod presence;
 pub mod server;
 pub mod socket;
 pub mod token;
-pub mod wait;
 
-pub use history::{Event, History, Kind, Recorder};
+pub use history::{Event, History, Kind, Part, Recorder};
 pub use server::{Options, Server};
+pub use skywave_servers::wait;
 pub use socket::Socket;

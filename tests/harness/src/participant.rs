@@ -1,12 +1,12 @@
 //! Who takes part in a run: publishers that retry under the same id, subscribers that recover from their last position.
 //! Both speak through raw sockets, so that no client library hides what the server does, and record everything.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -18,28 +18,74 @@ use crate::socket::{Received, Socket};
 const RETRY: Duration = Duration::from_millis(10);
 /// Publishes one publisher has in flight.
 const WINDOW: usize = 16;
+/// Longest wait for outstanding acknowledgements, several tries of each; only a failure waits so long.
+const OUTSTANDING: Duration = Duration::from_secs(120);
 
-/// Publishes to one channel until it is told to finish.
+/// Where a participant may connect: the first to begin with, the next one whenever a connection fails.
+#[derive(Debug, Clone)]
+pub struct Places {
+    addresses: Vec<SocketAddr>,
+    at: usize,
+}
+
+impl From<SocketAddr> for Places {
+    fn from(address: SocketAddr) -> Self {
+        Self { addresses: vec![address], at: 0 }
+    }
+}
+
+impl Places {
+    /// `addresses` holds at least one.
+    pub fn new(addresses: Vec<SocketAddr>) -> Self {
+        assert!(!addresses.is_empty(), "a participant needs a place to connect to");
+        Self { addresses, at: 0 }
+    }
+
+    pub(crate) fn here(&self) -> SocketAddr {
+        self.addresses[self.at]
+    }
+
+    pub(crate) fn move_on(&mut self) {
+        self.at = (self.at + 1) % self.addresses.len();
+    }
+}
+
+/// Publishes to one channel until it is told to finish. Dropped before, it leaves whatever is outstanding.
 pub struct Publisher {
-    thread: JoinHandle<anyhow::Result<()>>,
+    thread: Option<JoinHandle<anyhow::Result<()>>>,
     finish: Arc<AtomicBool>,
+    abandoned: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
 }
 
 impl Publisher {
     /// Starts publishing `{"n":…,"by":…}` under ids that no other publisher uses.
     pub fn start(
-        address: SocketAddr,
+        places: impl Into<Places>,
         recorder: &Recorder,
         name: &str,
         channel: &str,
         token: Option<String>,
     ) -> Self {
+        Self::start_paced(places, recorder, name, channel, token, Duration::ZERO)
+    }
+
+    /// As [`Self::start`], with at least `pause` between two publishes.
+    pub fn start_paced(
+        places: impl Into<Places>,
+        recorder: &Recorder,
+        name: &str,
+        channel: &str,
+        token: Option<String>,
+        pause: Duration,
+    ) -> Self {
         let user = token.as_deref().map(|_| name.to_owned());
-        let finish = Arc::new(AtomicBool::new(false));
+        let (finish, abandoned) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let acknowledged = Arc::new(AtomicU64::new(0));
         let mut work = Publishing {
-            address,
+            places: places.into(),
+            pause,
+            due: Instant::now(),
             token,
             pen: recorder.process(name),
             name: name.to_owned(),
@@ -48,9 +94,10 @@ impl Publisher {
             next: 0,
             outbox: VecDeque::new(),
             finish: finish.clone(),
+            abandoned: abandoned.clone(),
             acknowledged: acknowledged.clone(),
         };
-        Self { thread: std::thread::spawn(move || work.run()), finish, acknowledged }
+        Self { thread: Some(std::thread::spawn(move || work.run())), finish, abandoned, acknowledged }
     }
 
     /// Publishes acknowledged so far.
@@ -58,15 +105,35 @@ impl Publisher {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// Lets it get its outstanding acknowledgements, and ends it.
-    pub fn finish(self) -> anyhow::Result<()> {
+    /// Lets it get its outstanding acknowledgements, and ends it; fails when that takes too long.
+    pub fn finish(mut self) -> anyhow::Result<()> {
         self.finish.store(true, Ordering::Relaxed);
-        self.thread.join().map_err(|_| anyhow::anyhow!("a publisher panicked"))?
+        let thread = self.thread.take().context("it is finished once")?;
+        let deadline = Instant::now() + OUTSTANDING;
+        while !thread.is_finished() {
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "a publisher with {} acknowledgements got the last ones not within {OUTSTANDING:?}",
+                self.acknowledged()
+            );
+            std::thread::sleep(RETRY);
+        }
+        thread.join().map_err(|_| anyhow::anyhow!("a publisher panicked"))?
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        // Not joined: it may wait for an answer that does not come.
+        self.abandoned.store(true, Ordering::Relaxed);
     }
 }
 
 struct Publishing {
-    address: SocketAddr,
+    places: Places,
+    pause: Duration,
+    /// When the next publication may go out.
+    due: Instant,
     token: Option<String>,
     pen: Pen,
     name: String,
@@ -76,6 +143,7 @@ struct Publishing {
     /// Sent and not acknowledged, oldest first; bounded by [`WINDOW`].
     outbox: VecDeque<(Message, Value)>,
     finish: Arc<AtomicBool>,
+    abandoned: Arc<AtomicBool>,
     acknowledged: Arc<AtomicU64>,
 }
 
@@ -84,6 +152,7 @@ impl Publishing {
         while !self.done() {
             // A broken connection is what the run is about: whatever it was, connect again and send the rest again.
             if self.converse().is_err() {
+                self.places.move_on();
                 std::thread::sleep(RETRY);
             }
         }
@@ -91,31 +160,43 @@ impl Publishing {
     }
 
     fn done(&self) -> bool {
-        self.finish.load(Ordering::Relaxed) && self.outbox.is_empty()
+        let finished = self.finish.load(Ordering::Relaxed) && self.outbox.is_empty();
+        finished || self.abandoned.load(Ordering::Relaxed)
     }
 
     fn converse(&mut self) -> anyhow::Result<()> {
-        let mut socket = Socket::connect(self.address, self.token.as_deref())?;
-        let mut awaited = VecDeque::new();
+        let mut socket = Socket::connect(self.places.here(), self.token.as_deref())?;
+        let mut awaited = HashMap::new();
         for (message, data) in &self.outbox {
-            awaited.push_back((send(&mut socket, message, data)?, message.clone()));
+            awaited.insert(send(&mut socket, message, data)?, message.clone());
         }
         while !self.done() {
-            while self.outbox.len() < WINDOW && !self.finish.load(Ordering::Relaxed) {
+            while self.may_compose() {
                 let (message, data) = self.compose();
                 self.pen.record(Kind::Published { message: message.clone() });
                 // Into the outbox first: what was perhaps sent must be sent again.
                 self.outbox.push_back((message.clone(), data.clone()));
-                awaited.push_back((send(&mut socket, &message, &data)?, message));
+                awaited.insert(send(&mut socket, &message, &data)?, message);
             }
-            let Some((id, message)) = awaited.pop_front() else { return Ok(()) };
-            let answer = socket.answer(id)?;
+            if awaited.is_empty() {
+                std::thread::sleep(self.due.saturating_duration_since(Instant::now()));
+                continue;
+            }
+            // In any order: requests of one connection may be served by several cores.
+            let (id, answer) = socket.any_answer()?;
+            let message = awaited.remove(&id).with_context(|| format!("nobody asked: {answer}"))?;
             self.settle(message, &answer)?;
         }
         Ok(())
     }
 
+    fn may_compose(&self) -> bool {
+        let due = self.pause.is_zero() || Instant::now() >= self.due;
+        due && self.outbox.len() < WINDOW && !self.finish.load(Ordering::Relaxed)
+    }
+
     fn compose(&mut self) -> (Message, Value) {
+        self.due = Instant::now() + self.pause;
         let data = json!({ "n": self.next, "by": self.name });
         let message = Message {
             channel: self.channel.clone(),
@@ -149,11 +230,12 @@ fn send(socket: &mut Socket, message: &Message, data: &Value) -> anyhow::Result<
     socket.start("publish", json!({ "channel": message.channel, "id": message.id, "data": data }))
 }
 
-/// Follows one channel until it has seen a given offset.
+/// Follows one channel until it has seen a given offset, or is dropped.
 pub struct Subscriber {
-    thread: JoinHandle<anyhow::Result<()>>,
+    thread: Option<JoinHandle<anyhow::Result<()>>>,
     /// Offset to stop at; `u64::MAX` while unknown.
     until: Arc<AtomicU64>,
+    abandoned: Arc<AtomicBool>,
     seen: Arc<AtomicU64>,
     ready: Arc<AtomicBool>,
 }
@@ -161,25 +243,39 @@ pub struct Subscriber {
 impl Subscriber {
     /// Subscribes, and recovers after every loss of the connection.
     pub fn start(
-        address: SocketAddr,
+        places: impl Into<Places>,
         recorder: &Recorder,
         name: &str,
         channel: &str,
         token: Option<String>,
     ) -> Self {
+        Self::start_after(places, recorder, name, channel, token, None)
+    }
+
+    /// The same from a position on, as somebody who has been there before.
+    pub fn start_after(
+        places: impl Into<Places>,
+        recorder: &Recorder,
+        name: &str,
+        channel: &str,
+        token: Option<String>,
+        position: Option<Position>,
+    ) -> Self {
         let until = Arc::new(AtomicU64::new(u64::MAX));
         let (seen, ready) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let abandoned = Arc::new(AtomicBool::new(false));
         let mut work = Subscribing {
-            address,
+            places: places.into(),
             token,
             pen: recorder.process(name),
             channel: channel.to_owned(),
-            position: None,
+            position,
             until: until.clone(),
+            abandoned: abandoned.clone(),
             seen: seen.clone(),
             ready: ready.clone(),
         };
-        Self { thread: std::thread::spawn(move || work.run()), until, seen, ready }
+        Self { thread: Some(std::thread::spawn(move || work.run())), until, abandoned, seen, ready }
     }
 
     /// Whether the first subscription stands.
@@ -193,21 +289,29 @@ impl Subscriber {
     }
 
     /// Lets it read up to `head` and ends it; fails when that takes too long.
-    pub fn finish(self, head: u64) -> anyhow::Result<()> {
+    pub fn finish(mut self, head: u64) -> anyhow::Result<()> {
         self.until.store(head, Ordering::Relaxed);
-        crate::wait::until("a subscriber to reach the head", || self.thread.is_finished().then_some(()))
+        let thread = self.thread.take().context("it is finished once")?;
+        crate::wait::until("a subscriber to reach the head", || thread.is_finished().then_some(()))
             .with_context(|| format!("it has seen {} of {head}", self.seen()))?;
-        self.thread.join().map_err(|_| anyhow::anyhow!("a subscriber panicked"))?
+        thread.join().map_err(|_| anyhow::anyhow!("a subscriber panicked"))?
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.abandoned.store(true, Ordering::Relaxed);
     }
 }
 
 struct Subscribing {
-    address: SocketAddr,
+    places: Places,
     token: Option<String>,
     pen: Pen,
     channel: String,
     position: Option<Position>,
     until: Arc<AtomicU64>,
+    abandoned: Arc<AtomicBool>,
     seen: Arc<AtomicU64>,
     ready: Arc<AtomicBool>,
 }
@@ -216,6 +320,7 @@ impl Subscribing {
     fn run(&mut self) -> anyhow::Result<()> {
         while !self.done() {
             if self.converse().is_err() && !self.done() {
+                self.places.move_on();
                 std::thread::sleep(RETRY);
             }
         }
@@ -225,11 +330,13 @@ impl Subscribing {
     }
 
     fn done(&self) -> bool {
-        self.position.as_ref().is_some_and(|position| position.offset >= self.until.load(Ordering::Relaxed))
+        let until = self.until.load(Ordering::Relaxed);
+        self.position.as_ref().is_some_and(|position| position.offset >= until)
+            || self.abandoned.load(Ordering::Relaxed)
     }
 
     fn converse(&mut self) -> anyhow::Result<()> {
-        let mut socket = Socket::connect(self.address, self.token.as_deref())?;
+        let mut socket = Socket::connect(self.places.here(), self.token.as_deref())?;
         let asked = self.position.clone();
         let mut body = json!({ "channel": self.channel });
         if let Some(position) = &asked {
@@ -291,6 +398,37 @@ impl Subscribing {
     }
 }
 
+/// Publishes `count` messages to a channel as fast as they are taken, and gives back the position before the first one.
+pub fn fill(address: SocketAddr, recorder: &Recorder, channel: &str, count: u64) -> anyhow::Result<Position> {
+    const WINDOW: usize = 128;
+    let pen = recorder.process("filler");
+    let mut socket = Socket::connect(address, None)?;
+    let subscribed = socket.request("subscribe", json!({ "channel": channel }))?;
+    let begin = self::position(&subscribed["subscribed"])?;
+    socket.request("unsubscribe", json!({ "channel": channel }))?;
+    let mut awaited = VecDeque::new();
+    for n in 0..count {
+        let data = json!({ "n": n });
+        let message = Message {
+            channel: channel.to_owned(),
+            publisher: None,
+            id: format!("filler-{n}"),
+            hash: hash(&data),
+        };
+        pen.record(Kind::Published { message: message.clone() });
+        awaited.push_back((send(&mut socket, &message, &data)?, message));
+        let last = n + 1 == count;
+        while awaited.len() >= WINDOW || (last && !awaited.is_empty()) {
+            let Some((id, message)) = awaited.pop_front() else { break };
+            let answer = socket.answer(id)?;
+            let published = answer.get("published").with_context(|| format!("not published: {answer}"))?;
+            let position = self::position(published)?;
+            pen.record(Kind::Acknowledged { message, position, duplicate: false });
+        }
+    }
+    Ok(begin)
+}
+
 /// Reads a channel's whole history, page by page, into the record. Answers the newest offset (0: nothing).
 pub fn read_history(
     address: SocketAddr,
@@ -302,8 +440,7 @@ pub fn read_history(
     let mut socket = Socket::connect(address, token)?;
     let mut after = 0;
     loop {
-        let answer =
-            socket.request("history", json!({ "channel": channel, "after": after, "limit": 1000 }))?;
+        let answer = history_page(&mut socket, channel, after)?;
         let page = answer.get("history").with_context(|| format!("no history: {answer}"))?;
         let epoch = page["epoch"].as_str().context("history without epoch")?;
         let publications = page["publications"].as_array().context("history without publications")?;
@@ -316,6 +453,20 @@ pub fn read_history(
         if publications.is_empty() || after >= page["offset"].as_u64().unwrap_or(0) {
             return Ok(after);
         }
+    }
+}
+
+/// Asks again while the server says "later": right after the store has come back, it may not know yet.
+fn history_page(socket: &mut Socket, channel: &str, after: u64) -> anyhow::Result<Value> {
+    let deadline = Instant::now() + OUTSTANDING;
+    loop {
+        let answer =
+            socket.request("history", json!({ "channel": channel, "after": after, "limit": 1000 }))?;
+        let code = answer["error"]["code"].as_str().unwrap_or_default();
+        if !matches!(code, "store_unavailable" | "timeout" | "rate_limited") || Instant::now() >= deadline {
+            return Ok(answer);
+        }
+        std::thread::sleep(Duration::from_millis(answer["error"]["retry_after_ms"].as_u64().unwrap_or(100)));
     }
 }
 

@@ -1,11 +1,10 @@
 //! A real `skywave` process: started on free ports with its own data folder, stopped when dropped.
 
 use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -15,7 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::http;
-use crate::wait::PATIENCE;
+use skywave_servers::ports;
+use skywave_servers::wait::PATIENCE;
 
 /// How a server is started.
 #[derive(Debug, Clone, Default)]
@@ -66,8 +66,8 @@ impl Server {
     pub fn start_with(options: Options) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("skywave-test-").tempdir()?;
         let log = Arc::default();
-        let tls_address = if options.tls { Some(free_port()?) } else { None };
-        let address = free_port()?;
+        let tls_address = if options.tls { Some(ports::free()?) } else { None };
+        let address = ports::free()?;
         let mut server =
             Self { child: None, address, tls_address, options, folder, log, followers: Vec::new() };
         server.run()?;
@@ -182,7 +182,7 @@ impl Server {
     /// Waits until the process has ended by itself.
     pub fn wait_exit(&mut self) -> anyhow::Result<ExitStatus> {
         let child = self.child.as_mut().context("the server is not running")?;
-        let status = crate::wait::until("the server's end", || child.try_wait().transpose())??;
+        let status = skywave_servers::wait::until("the server's end", || child.try_wait().transpose())??;
         self.child = None;
         self.hear_out();
         Ok(status)
@@ -259,24 +259,4 @@ pub fn binary() -> anyhow::Result<PathBuf> {
     let folders = test.ancestors().skip(1).take(2).map(Path::to_path_buf);
     let found = folders.map(|folder| folder.join("skywave")).find(|file| file.is_file());
     found.context("no skywave binary beside the tests: run `cargo build --workspace` first")
-}
-
-/// A TCP port of this machine that was free a moment ago; its UDP twin is for WebTransport.
-///
-/// Below the range from which outgoing connections take theirs (32768 on, by default): the clients of other tests must not
-/// take the port of a server that is just being restarted.
-fn free_port() -> anyhow::Result<SocketAddr> {
-    const FIRST: u32 = 12_000;
-    const PORTS: u32 = 20_000;
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    for _ in 0..256 {
-        // Test programs that run side by side begin in different places.
-        let step = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
-        let port = u16::try_from(FIRST + step % PORTS)?;
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        if TcpListener::bind(address).is_ok() && std::net::UdpSocket::bind(address).is_ok() {
-            return Ok(address);
-        }
-    }
-    anyhow::bail!("no port that is free for TCP and UDP alike")
 }

@@ -131,6 +131,20 @@ impl Socket {
         }
     }
 
+    /// Waits for the next answer to whatever request; several may be under way, and be answered in any order.
+    pub fn any_answer(&mut self) -> anyhow::Result<(u32, Value)> {
+        loop {
+            match self.receive()? {
+                Received::Message(message) => match message["id"].as_u64() {
+                    Some(id) => return Ok((u32::try_from(id)?, message)),
+                    None => self.pushes.push_back(message),
+                },
+                Received::Pong(_) => {}
+                other => anyhow::bail!("instead of an answer: {other:?}"),
+            }
+        }
+    }
+
     /// The next push (or answer nobody waited for).
     pub fn push(&mut self) -> anyhow::Result<Value> {
         if let Some(push) = self.pushes.pop_front() {

@@ -53,8 +53,10 @@ impl Cursor {
     fn follow(&mut self, kind: &Kind) -> Result<(), String> {
         match kind {
             Kind::Subscribed { position, asked, .. } => {
-                if asked.is_none() {
-                    self.at = Some(position.offset);
+                match asked {
+                    None => self.at = Some(position.offset),
+                    // One that was here before the history begins.
+                    Some(asked) => drop(self.at.get_or_insert(asked.offset)),
                 }
                 Ok(())
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::history::{Event, Kind, Message, Position};
+use crate::history::{Event, Kind, Message, Part, Position};
 
 const EPOCH: &str = "e1";
 const CHANNEL: &str = "chat:x";
@@ -201,4 +201,93 @@ fn a_bystander_that_waits_or_is_closed_is_found() {
     history.events.push(closed);
     assert_eq!(slow_costs_only_itself(&history, &["late"], Duration::from_secs(5)).len(), 1);
     assert_eq!(slow_costs_only_itself(&history, &["early"], Duration::from_secs(5)).len(), 0);
+}
+
+/// These events and nothing else, a millisecond apart.
+fn history(kinds: impl IntoIterator<Item = Kind>) -> History {
+    let event = |(at, kind)| Event { at: Duration::from_millis(at), process: "p".into(), kind };
+    History { events: (0..).zip(kinds).map(event).collect() }
+}
+
+fn published(number: u64) -> Kind {
+    Kind::Published { message: message(number) }
+}
+
+fn acknowledged(number: u64) -> Kind {
+    Kind::Acknowledged { message: message(number), position: position(number), duplicate: false }
+}
+
+fn refused(number: u64, code: &str) -> Kind {
+    Kind::Refused { message: message(number), code: code.into() }
+}
+
+const AWAY: Kind = Kind::Away { part: Part::Log };
+const BACK: Kind = Kind::Back { part: Part::Log };
+
+/// The same, with so many seconds between two events.
+fn slow_history(seconds: u32, kinds: impl IntoIterator<Item = Kind>) -> History {
+    let mut history = history(kinds);
+    history.events.iter_mut().for_each(|event| event.at *= 1_000 * seconds);
+    history
+}
+
+#[test]
+fn an_acknowledgement_without_the_log_is_found_and_one_of_before_or_after_is_none() {
+    let good = [published(1), AWAY, acknowledged(1), published(2), BACK, acknowledged(2)];
+    assert_eq!(outages_are_survived(&history(good)), []);
+    let bad = [AWAY, published(1), acknowledged(1), BACK, acknowledged(2)];
+    assert_eq!(outages_are_survived(&history(bad)).len(), 1);
+}
+
+#[test]
+fn a_log_that_is_away_for_long_must_be_told_of() {
+    let told = [AWAY, published(1), refused(1, "log_unavailable"), BACK];
+    assert_eq!(outages_are_survived(&slow_history(5, told)), []);
+    let silent = [AWAY, published(1), published(2), BACK];
+    assert_eq!(outages_are_survived(&slow_history(1, silent.clone())), []);
+    assert_eq!(outages_are_survived(&slow_history(5, silent)).len(), 1);
+    assert_eq!(outages_are_survived(&history([AWAY])).len(), 1, "it never comes back");
+}
+
+#[test]
+fn publishing_goes_on_without_the_store_and_without_shared_state() {
+    for part in [Part::Store, Part::State] {
+        let (away, back) = (Kind::Away { part }, Kind::Back { part });
+        let good = [away.clone(), published(1), acknowledged(1), back.clone()];
+        assert_eq!(outages_are_survived(&slow_history(5, good)), []);
+        let stood_still = [published(1), away, acknowledged(1), published(2), back];
+        assert_eq!(outages_are_survived(&slow_history(5, stood_still.clone())).len(), 1, "{part:?}");
+        assert_eq!(outages_are_survived(&history(stood_still)), [], "too short to tell");
+    }
+    let bus = [Kind::Away { part: Part::Bus }, published(1), published(2), Kind::Back { part: Part::Bus }];
+    assert_eq!(outages_are_survived(&slow_history(5, bus)), []);
+}
+
+#[test]
+fn whoever_is_not_served_again_is_found() {
+    let again = [published(1), acknowledged(1), AWAY, published(2), BACK, acknowledged(2)];
+    let mut history = history(again);
+    assert_eq!(outages_are_survived(&history), []);
+    let delivered = Kind::Delivered { message: message(1), position: position(1) };
+    let follower = Event { at: Duration::ZERO, process: "follower".into(), kind: delivered };
+    history.events.insert(2, follower.clone());
+    assert_eq!(outages_are_survived(&history).len(), 1);
+    history.events.push(follower);
+    assert_eq!(outages_are_survived(&history), []);
+}
+
+#[test]
+fn a_refusal_for_good_is_found_and_one_for_the_moment_is_none() {
+    for code in ["timeout", "log_unavailable", "draining"] {
+        assert_eq!(outages_are_survived(&history([refused(1, code)])), []);
+    }
+    assert_eq!(outages_are_survived(&history([refused(1, "forbidden")])).len(), 1);
+}
+
+#[test]
+fn an_intruder_must_have_tried_and_must_not_have_got_in() {
+    let denied = Kind::Denied { what: "subscribe".into(), code: "forbidden".into() };
+    assert_eq!(nobody_gets_in(&history([denied.clone()])), []);
+    assert_eq!(nobody_gets_in(&history([])).len(), 1);
+    assert_eq!(nobody_gets_in(&history([denied, Kind::Admitted { what: "publish".into() }])).len(), 1);
 }

@@ -1,0 +1,1 @@
+//! Nothing but its tests: one cell on real servers, with faults.
