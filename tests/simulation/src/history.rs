@@ -13,6 +13,8 @@ pub type ClientId = usize;
 pub type ConnectionId = u64;
 /// Index of a channel.
 pub type Channel = usize;
+/// One request of an edge for history.
+pub type ReadId = u64;
 /// Names one publication of one client, whatever the number of attempts.
 pub type PublishId = u64;
 
@@ -97,6 +99,37 @@ pub enum Fact {
         channel: Channel,
         who: String,
     },
+    /// An edge has said so to a watcher. When it is read ([`Fact::Came`], [`Fact::Went`]) is the watcher's affair.
+    Told {
+        connection: ConnectionId,
+        channel: Channel,
+        who: String,
+        came: bool,
+    },
+    /// An edge has ended a connection's stay in a channel; the client may learn of it much later.
+    Left {
+        connection: ConnectionId,
+        channel: Channel,
+    },
+    /// An edge is gone, and every stay at it.
+    EdgeGone {
+        edge: usize,
+    },
+    /// An edge asks core for history.
+    Read {
+        edge: usize,
+        channel: Channel,
+        read: ReadId,
+    },
+    /// The answer has come, with what was asked for or without.
+    ReadAnswered {
+        read: ReadId,
+        served: bool,
+    },
+    /// A message of it was lost or late on the bus, or found its edge stopped: it may go unanswered, or be answered too late.
+    ReadHindered {
+        read: ReadId,
+    },
     /// More bytes than ever before wait for this connection on its edge.
     Queued {
         connection: ConnectionId,
@@ -138,8 +171,13 @@ pub struct History {
     /// The user each client connects as; `None`: anonymous.
     pub users: Vec<Option<String>>,
     pub durable: Vec<bool>,
+    /// Where clients go on that have been there before the run began.
+    pub starts: BTreeMap<(ClientId, Channel), u64>,
     /// Bytes an outbox may hold.
     pub outbox_limit: usize,
+    /// When an edge gives up waiting for an answer, and after how many such reads it goes on without.
+    pub read_timeout: Time,
+    pub read_attempts: usize,
 }
 
 impl History {

@@ -27,10 +27,14 @@ pub enum Sabotage {
     OutboxUnbounded,
     /// A gap is not announced to members.
     GapsSilent,
+    /// A page misses its first publication.
+    PagesOffByOne,
+    /// Who is catching up gets live publications too.
+    LiveWhileBehind,
 }
 
 impl Sabotage {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::DedupOff,
         Self::DedupForgottenOnRestore,
         Self::GapCheckOff,
@@ -43,5 +47,7 @@ impl Sabotage {
         Self::TabsCountApart,
         Self::OutboxUnbounded,
         Self::GapsSilent,
+        Self::PagesOffByOne,
+        Self::LiveWhileBehind,
     ];
 }

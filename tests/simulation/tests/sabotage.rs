@@ -30,6 +30,8 @@ fn every_sabotage_is_caught() {
             Sabotage::TabsCountApart => (&["I12"], 20),
             Sabotage::OutboxUnbounded => (&["I6"], 20),
             Sabotage::GapsSilent => (&["I2"], 100),
+            Sabotage::PagesOffByOne => (&["I2"], 20),
+            Sabotage::LiveWhileBehind => (&["I2"], 20),
         };
         caught(sabotage, invariants, within);
     }

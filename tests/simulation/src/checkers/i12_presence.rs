@@ -1,14 +1,14 @@
 //! I12: presence converges. At the end every edge sees exactly the connections that are there, dead ones gone; on the way
-//! nobody is told of a coming twice, or of the going of a user of whom another connection stayed.
+//! nobody is told of a coming twice, or of the going of a user of whom another connection stayed. A leave is judged when the
+//! edge tells it, however late it is read.
 
 use std::collections::BTreeMap;
 
 use super::{Verdict, broken};
 use crate::history::{Channel, ConnectionId, Entry, Fact, History, Time};
 
-/// News may reach a watcher this much late (it may have been paused), and a client may notice this much late that its
-/// edge has given it up. Only a connection that stood for longer on both sides proves that its user was there.
-const LATE: Time = 6_500;
+/// An edge that stands still may have promised a stay and entered it in its books only this much later.
+const STANDSTILL: Time = 2_600;
 
 /// One connection's stay in a channel.
 struct Stay {
@@ -44,17 +44,19 @@ pub(super) fn check(history: &History) -> Verdict {
                 let what = format!("connection {connection} was told twice that {who} came to {channel}");
                 return broken("I12", entry.time, what);
             }
-            Fact::Went { connection, channel, who, .. } => {
-                if told.insert((*connection, *channel, who), false) == Some(false) {
-                    let what = format!("connection {connection} was told twice that {who} left {channel}");
-                    return broken("I12", entry.time, what);
-                }
+            Fact::Went { connection, channel, who, .. }
+                if told.insert((*connection, *channel, who), false) == Some(false) =>
+            {
+                let what = format!("connection {connection} was told twice that {who} left {channel}");
+                return broken("I12", entry.time, what);
+            }
+            Fact::Told { connection, channel, who, came: false } => {
                 let stayed = |stay: &&Stay| {
                     stay.who == *who
                         && stay.channel == *channel
                         && edges.get(connection) == Some(&stay.edge)
-                        && stay.from + LATE < entry.time
-                        && stay.to > entry.time.saturating_add(LATE)
+                        && stay.from + STANDSTILL < entry.time
+                        && stay.to > entry.time
                 };
                 if let Some(stay) = stays.iter().find(stayed) {
                     let what = format!(
@@ -72,7 +74,37 @@ pub(super) fn check(history: &History) -> Verdict {
             _ => {}
         }
     }
+    news_were_told(history)?;
     everybody_is_seen(history, &stays)
+}
+
+/// Watchers read what edges told them, and nothing else: so judging what was told is judging what was read.
+fn news_were_told(history: &History) -> Verdict {
+    let mut told: BTreeMap<(ConnectionId, Channel, &str, bool), u64> = BTreeMap::new();
+    for entry in &history.entries {
+        let (key, is_told) = match &entry.fact {
+            Fact::Told { connection, channel, who, came } => {
+                ((*connection, *channel, who.as_str(), *came), true)
+            }
+            Fact::Came { connection, channel, who, .. } => {
+                ((*connection, *channel, who.as_str(), true), false)
+            }
+            Fact::Went { connection, channel, who, .. } => {
+                ((*connection, *channel, who.as_str(), false), false)
+            }
+            _ => continue,
+        };
+        let count = told.entry(key).or_default();
+        match is_told {
+            true => *count += 1,
+            false if *count == 0 => {
+                let what = format!("connection {} read news of {} that no edge told it", key.0, key.2);
+                return broken("I12", entry.time, what);
+            }
+            false => *count -= 1,
+        }
+    }
+    Ok(())
 }
 
 /// The edges that hold members at the end have been looked at: convergence must not be proved by silence.
@@ -107,11 +139,12 @@ fn stays(history: &History) -> Vec<Stay> {
                 let (from, to) = (entry.time, Time::MAX);
                 stays.push(Stay { connection: *connection, who, edge, channel: *channel, from, to });
             }
-            Fact::Unsubscribed { connection, channel, .. } => {
+            Fact::Unsubscribed { connection, channel, .. } | Fact::Left { connection, channel } => {
                 end(&mut stays, entry.time, |stay| {
                     stay.connection == *connection && stay.channel == *channel
                 });
             }
+            Fact::EdgeGone { edge } => end(&mut stays, entry.time, |stay| stay.edge == *edge),
             Fact::Disconnected { connection, .. } => {
                 end(&mut stays, entry.time, |stay| stay.connection == *connection);
             }

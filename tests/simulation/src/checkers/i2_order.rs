@@ -18,7 +18,8 @@ struct Reader {
 }
 
 pub(super) fn check(history: &History) -> Verdict {
-    let mut readers: BTreeMap<(ClientId, Channel), Reader> = BTreeMap::new();
+    let began = |(of, at): (&(ClientId, Channel), &u64)| (*of, Reader { at: Some(*at), subscribed: None });
+    let mut readers: BTreeMap<(ClientId, Channel), Reader> = history.starts.iter().map(began).collect();
     for entry in &history.entries {
         let outcome = match &entry.fact {
             Fact::Subscribed { client, connection, channel, asked, offset: Some(offset), recovery } => {

@@ -9,6 +9,7 @@ use skywave_protocol::{
     ClientMessage, CloseCode, MessageId, Payload, Position, Publication, Push, Reply, ServerMessage,
 };
 
+use super::core::epoch;
 use super::edge::token;
 use super::link::Frame;
 use super::{Event, HEAL_AT, Time, Up, World};
@@ -89,6 +90,11 @@ pub(super) fn publish_id(publication: &Publication) -> PublishId {
 }
 
 impl Client {
+    /// Gone for a while.
+    pub(super) fn sleeps_until(&mut self, until: Time) {
+        self.reconnect_at = until;
+    }
+
     pub(super) fn reads_at_once(&self) -> bool {
         self.reads.is_none() && self.paused_until == 0
     }
@@ -112,7 +118,12 @@ impl World {
             for channel in 0..self.channels.len() {
                 if channel == 0 || self.random.chance(600) {
                     let watches = self.channels[channel].durable && self.random.chance(500);
-                    let (last, standing, deaf) = (None, Standing::No, 0);
+                    let (standing, deaf) = (Standing::No, 0);
+                    let start = self.starts_at(channel);
+                    let last = start.map(|offset| Position { epoch: epoch(), offset });
+                    if let Some(start) = start {
+                        self.history.starts.insert((index, channel), start);
+                    }
                     subscriptions.push(Subscription { channel, watches, last, standing, deaf });
                 }
             }
@@ -135,7 +146,7 @@ impl World {
                 last_request: 0,
                 waiting: BTreeMap::new(),
                 pending: Vec::new(),
-                published: 0,
+                published: if index == 0 { self.past } else { 0 },
                 last_words: false,
             });
             let delay = self.random.between(1, 200);
@@ -217,7 +228,11 @@ impl World {
         let state = &self.clients[client];
         let expiry = if state.lifetime > 0 && !self.healed { now_s + state.lifetime } else { 0 };
         let token = Some(token(state.user.as_deref().unwrap_or(""), expiry));
-        self.client_requests(client, Waiting::Connect, Request::Connect(Connect { token, name: None }));
+        self.client_requests(
+            client,
+            Waiting::Connect,
+            Request::Connect(Connect { token, ..Connect::default() }),
+        );
         self.record(Fact::Connected { client, connection, edge });
     }
 
@@ -455,7 +470,7 @@ impl World {
                 self.client_lost(connection, None);
                 self.clients[client].reconnect_at = self.now;
             }
-            Push::Unsubscribed { .. } | Push::Close { .. } => {}
+            Push::Subscribed(_) | Push::Unsubscribed { .. } | Push::Close { .. } => {}
         }
     }
 
@@ -487,6 +502,7 @@ impl World {
     }
 }
 
-fn who(member: &skywave_protocol::message::Member) -> String {
+/// What a member is called: a user, or a connection.
+pub(super) fn who(member: &skywave_protocol::message::Member) -> String {
     member.user.as_ref().map_or_else(|| member.client.to_string(), ToString::to_string)
 }

@@ -29,6 +29,8 @@ pub(super) struct Core {
     persisting: BTreeSet<u32>,
     /// Crashes as soon as it has sequenced something, and stays down for so long.
     pub(super) doomed: Option<Time>,
+    /// The same, as soon as it is to read a page for somebody who recovers.
+    pub(super) doomed_in_read: Option<Time>,
 }
 
 /// A partition this core believes to own.
@@ -59,6 +61,7 @@ impl Core {
         self.owned.clear();
         self.persisting.clear();
         self.doomed = None;
+        self.doomed_in_read = None;
     }
 
     pub(super) fn has_unpersisted(&self) -> bool {
@@ -82,6 +85,7 @@ impl World {
         if self.assigned[partition as usize].len() > 1 {
             self.assigned[partition as usize].remove(&core);
             self.cores[core].owned.remove(&partition);
+            self.record(Fact::Mended);
         }
     }
 
@@ -101,8 +105,11 @@ impl World {
 
     pub(super) fn core_step(&mut self, core: usize, incarnation: u32, step: CoreStep) {
         if let CoreStep::Start = step {
+            // Healing may have started it before its time.
+            if !self.cores[core].down || self.cores[core].incarnation != incarnation {
+                return;
+            }
             self.cores[core].down = false;
-            let incarnation = self.cores[core].incarnation;
             self.after(1, Event::Core(core, incarnation, CoreStep::Announce));
             // It may be back before anybody noticed, and still own what it owned.
             for partition in 0..super::PARTITIONS {
@@ -267,7 +274,7 @@ impl World {
         }
     }
 
-    fn record_retention(&mut self) {
+    pub(super) fn record_retention(&mut self) {
         if self.store.retention == usize::MAX {
             return;
         }
@@ -307,7 +314,26 @@ impl World {
     pub(super) fn core_request(&mut self, core: usize, request: CoreRequest) {
         match request {
             CoreRequest::Publish(record) => self.ingest(core, record),
+            CoreRequest::Numbered { .. } | CoreRequest::Check { .. } => {
+                unreachable!("cores announce nothing here")
+            }
             CoreRequest::History { query, reply } => {
+                let partition = self.channels[self.channel_index(&query.channel)].partition;
+                let owners = &self.assigned[partition as usize];
+                if !owners.contains(&core) {
+                    // To all who may think that they own it, as the bus would.
+                    self.tally.count("history reads passed on to the owner");
+                    let request = CoreRequest::History { query, reply };
+                    for owner in owners.clone() {
+                        self.send(Node::Core(core), Node::Core(owner), Message::Request(request.clone()));
+                    }
+                    return;
+                }
+                if let Some(for_) = self.cores[core].doomed_in_read
+                    && self.page_is_awaited()
+                {
+                    return self.crash_core(core, for_);
+                }
                 let answer = self.core_history(core, &query);
                 self.core_reply(core, &reply, answer.map(CoreAnswer::History));
             }

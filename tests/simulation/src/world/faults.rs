@@ -44,6 +44,11 @@ pub enum Fault {
         core: usize,
         for_: Time,
     },
+    /// As soon as it is asked for a page of somebody's past.
+    CoreCrashInRecovery {
+        core: usize,
+        for_: Time,
+    },
     CorePause {
         core: usize,
         for_: Time,
@@ -79,6 +84,15 @@ pub enum Fault {
         client: usize,
         noticed: bool,
     },
+    /// It goes, and comes back after a while.
+    ClientSleep {
+        client: usize,
+        for_: Time,
+    },
+    /// From now on less is kept.
+    LessKept {
+        publications: usize,
+    },
 }
 
 /// Every kind of fault, by the name it is counted under. A batch of seeds must have seen each.
@@ -112,6 +126,13 @@ pub const FAULTS: &[&str] = &[
     "clients that reconnected at will",
     "unsubscribed and subscribed again",
     "expiry warnings",
+    "clients that slept",
+    "members that caught up",
+    "pages given",
+    "recoveries overtaken by retention",
+    "edges crashed in mid-recovery",
+    "cores crashed in mid-recovery",
+    "channels left in mid-recovery",
 ];
 
 impl World {
@@ -131,7 +152,7 @@ impl World {
         let edge = self.random.below(self.edges.len());
         let core = self.random.below(self.cores.len());
         let client = self.random.below(self.clients.len());
-        match self.random.below(16) {
+        match self.random.below(19) {
             0 => Fault::BusLossy { for_ },
             1 | 2 => {
                 let from = Node::Edge(edge);
@@ -154,6 +175,11 @@ impl World {
             10 => Fault::StoreDown { for_ },
             11 => Fault::Zombie { partition: self.random.below(super::PARTITIONS as usize) as u32, for_ },
             12 | 13 => Fault::ClientPause { client, for_: for_ * 2 },
+            16 => Fault::CoreCrashInRecovery { core, for_ },
+            14 => Fault::ClientSleep { client, for_: for_ * 2 },
+            15 if self.store.retention != usize::MAX => {
+                Fault::LessKept { publications: self.random.between(3, 40) as usize }
+            }
             _ => Fault::ConnectionCut { client, noticed: self.random.chance(500) },
         }
     }
@@ -202,6 +228,7 @@ impl World {
             }
             Fault::CoreCrash { core, for_ } => self.crash_core(core, for_),
             Fault::CoreCrashInPublish { core, for_ } => self.cores[core].doomed = Some(for_),
+            Fault::CoreCrashInRecovery { core, for_ } => self.cores[core].doomed_in_read = Some(for_),
             Fault::LogCrashBeforeSync { for_ } => self.log.doomed = Some(Fault::LogCrash { for_ }),
             Fault::PowerCut { for_ } => self.log.doomed = Some(Fault::PowerGone { for_ }),
             Fault::PowerGone { for_ } => {
@@ -240,6 +267,19 @@ impl World {
                 self.tally.count("clients paused");
                 self.clients[client].paused_until = self.now + for_;
             }
+            Fault::ClientSleep { client, for_ } => {
+                if let Some(connection) = self.clients[client].connection() {
+                    self.tally.count("clients that slept");
+                    self.cut_link(connection, true);
+                    self.client_lost(connection, None);
+                    let until = self.now + for_;
+                    self.clients[client].sleeps_until(until);
+                }
+            }
+            Fault::LessKept { publications } => {
+                self.store.retention = self.store.retention.min(publications);
+                self.record_retention();
+            }
             Fault::ConnectionCut { client, noticed } => {
                 if let Some(connection) = self.clients[client].connection() {
                     self.tally.count(if noticed { "connections cut" } else { "connections cut silently" });
@@ -267,6 +307,11 @@ impl World {
             return;
         }
         self.tally.count("edges crashed");
+        if self.edge_is_recovering(edge) {
+            self.tally.count("edges crashed in mid-recovery");
+        }
+        self.reads_are_hindered(edge);
+        self.record(Fact::EdgeGone { edge });
         self.edges[edge].crash();
         let of_edge = |link: &super::Link| link.edge == edge && link.alive;
         let connections: Vec<_> =
@@ -283,6 +328,9 @@ impl World {
             return;
         }
         self.tally.count("cores crashed");
+        if self.page_is_awaited() {
+            self.tally.count("cores crashed in mid-recovery");
+        }
         if self.cores[core].has_unpersisted() {
             self.tally.count("cores crashed in mid-publish");
         }
@@ -318,6 +366,8 @@ impl World {
             (0..self.cores.len()).filter(|core| !self.cores[*core].down && !old.contains(core)).collect();
         if let (Some(new), Some(old)) = (self.random.pick(&alive).copied(), old.first().copied()) {
             self.tally.count("partitions with two owners");
+            // Until both have found out, one of them may answer that it is not there yet.
+            self.record(Fact::Broken);
             self.assign(new, partition);
             self.after(for_, Event::Revoke(old, partition));
         }
@@ -328,7 +378,9 @@ impl World {
         self.healed = true;
         self.network.calm();
         self.log.doomed = None;
-        self.cores.iter_mut().for_each(|core| core.doomed = None);
+        for core in &mut self.cores {
+            (core.doomed, core.doomed_in_read) = (None, None);
+        }
         self.store.up = true;
         self.log.up = true;
         self.log.sync_at = Some(self.now + 1);

@@ -11,6 +11,7 @@ mod faults;
 mod link;
 mod log;
 mod network;
+mod past;
 mod store;
 mod trace;
 
@@ -191,6 +192,8 @@ pub struct World {
     outbox_limit: usize,
     publish_until: Time,
     healed: bool,
+    /// Publications that channel 0 holds when the run begins.
+    past: u64,
 }
 
 impl World {
@@ -224,6 +227,8 @@ impl World {
         let history = History {
             durable: channels.iter().map(|channel| channel.durable).collect(),
             outbox_limit,
+            read_timeout: edge::READ_TIMEOUT,
+            read_attempts: edge::READ_ATTEMPTS as usize,
             ..History::default()
         };
         Self {
@@ -247,11 +252,13 @@ impl World {
             outbox_limit,
             publish_until,
             healed: false,
+            past: 0,
             random,
         }
     }
 
     fn start(&mut self) {
+        self.plan_past();
         let edges = self.random.between(2, 3) as usize;
         for index in 0..edges {
             self.edges.push(Edge::new(index, 0, self.sabotage));
@@ -264,6 +271,7 @@ impl World {
             self.after(1, Event::Core(core, 0, CoreStep::Announce));
         }
         self.start_clients();
+        self.write_past();
         self.plan_faults();
         self.at(HEAL_AT, Event::Heal);
     }
@@ -310,6 +318,9 @@ impl World {
     /// Puts a message on the bus.
     fn send(&mut self, from: Node, to: Node, message: Message) {
         let (copies, _) = self.network.copies(&mut self.random, from, to);
+        if copies.iter().flatten().min().is_none_or(|first| *first > network::IN_TIME) {
+            self.read_is_hindered(to, &message);
+        }
         let incarnation = match to {
             Node::Edge(edge) => self.edges[edge].incarnation,
             Node::Core(core) => self.cores[core].incarnation,
@@ -333,6 +344,7 @@ impl World {
             Node::Edge(edge) => {
                 if self.edges[edge].accepts(incarnation) {
                     if self.edges[edge].paused {
+                        self.read_is_hindered(node, &message);
                         self.edges[edge].deferred.push(Event::Bus(node, incarnation, message));
                     } else {
                         self.edge_message(edge, *message);

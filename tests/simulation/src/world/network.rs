@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 use super::Time;
 use crate::random::Random;
 
+/// What is not delayed on purpose arrives within this.
+pub(super) const IN_TIME: Time = 4;
+
 /// A process on the bus.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Node {
@@ -56,6 +59,6 @@ impl Network {
             self.delayed += 1;
             return random.between(50, 1_500);
         }
-        random.between(1, 4)
+        random.between(1, IN_TIME)
     }
 }

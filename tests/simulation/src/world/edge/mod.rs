@@ -1,6 +1,8 @@
 //! An edge process: sessions with their outboxes, one hub shard, presence, and the two ordered queues between the worker
 //! that owns the sockets and the shard that owns the channels.
 
+mod catching_up;
+mod reads;
 mod session;
 mod shard;
 mod worker;
@@ -8,7 +10,7 @@ mod worker;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use skywave_engine::hub::{FetchId, Join};
+use skywave_engine::hub::{CatchUp, FetchId, Join, Subscriber};
 use skywave_engine::{
     Authorization, Hub, HubConfig, Outbox, Presence, PresenceConfig, Rate, Session, SessionConfig,
 };
@@ -18,6 +20,8 @@ use skywave_protocol::{
     ChannelName, ClientId, Epoch, ErrorCode, NamespaceOptions, NodeId, Offset, Position, Publication, Push,
     Reply, ServerMessage, Subject, UserId, WireError,
 };
+
+use catching_up::CatchingUp;
 
 use super::link::Frame;
 use super::{EdgeStep, Event, Time, World};
@@ -51,6 +55,7 @@ pub(super) struct Connection {
     session: Session,
     outbox: Outbox<Frame>,
     most_queued: usize,
+    catching_up: CatchingUp,
     /// Channels this connection is present in, and whether it watches them.
     present: BTreeMap<ChannelName, bool>,
     watches: BTreeMap<ChannelName, bool>,
@@ -60,6 +65,7 @@ pub(super) struct Connection {
 #[derive(Debug)]
 enum Command {
     Join(Join),
+    More { subscriber: Subscriber, channel: ChannelName },
     Leave { connection: ConnectionId, channel: ChannelName, present: Option<(ClientId, bool)> },
     Enter { channel: ChannelName, member: Member, watch: bool },
     ReadPresence { connection: ConnectionId, request_id: u32, channel: ChannelName },
@@ -74,7 +80,9 @@ enum Delivery {
         position: Option<Position>,
         recovery: Option<Recovery>,
         missed: Vec<Arc<Publication>>,
+        behind: bool,
     },
+    CatchUp(Box<CatchUp>),
     JoinFailed {
         connection: ConnectionId,
         channel: ChannelName,
@@ -111,15 +119,19 @@ enum Call {
     Fetch(FetchId),
 }
 
+pub(super) const READ_TIMEOUT: Time = 250;
+pub(super) const READ_ATTEMPTS: u32 = 4;
+
 fn hub_config() -> HubConfig {
     HubConfig {
         linger_ms: 400,
         ring_publications: 8,
         recovery_margin: 2,
         page: 16,
+        page_keep_ms: 100,
         pending_publications: 6,
-        fetch_timeout_ms: 250,
-        attempts: 4,
+        fetch_timeout_ms: READ_TIMEOUT,
+        attempts: READ_ATTEMPTS,
         backoff_min_ms: 20,
         backoff_max_ms: 400,
         ..HubConfig::default()
@@ -229,8 +241,10 @@ pub(super) fn frame_bytes(message: &ServerMessage) -> usize {
 impl World {
     pub(super) fn edge_step(&mut self, edge: usize, incarnation: u32, step: EdgeStep) {
         if let EdgeStep::Start = step {
-            let incarnation = self.edges[edge].incarnation;
-            self.edges[edge] = Edge::new(edge, incarnation, self.sabotage);
+            // Healing may have started it before its time.
+            if self.edges[edge].down && self.edges[edge].incarnation == incarnation {
+                self.edges[edge] = Edge::new(edge, incarnation, self.sabotage);
+            }
             return;
         }
         if !self.edges[edge].accepts(incarnation) {

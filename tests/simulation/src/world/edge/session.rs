@@ -11,6 +11,7 @@ use skywave_protocol::{ChannelName, CloseCode, Payload, Publication, Reply, Serv
 
 use super::super::link::Frame;
 use super::super::{Message, Node, Up, World};
+use super::catching_up::CatchingUp;
 use super::{Call, Command, Connection, authorize, frame_bytes};
 use crate::history::{ConnectionId, Fact};
 use crate::sabotage::Sabotage;
@@ -30,6 +31,7 @@ impl World {
                         session,
                         outbox: Outbox::new(limit),
                         most_queued: 0,
+                        catching_up: CatchingUp::default(),
                         present: BTreeMap::new(),
                         watches: BTreeMap::new(),
                     },
@@ -92,29 +94,29 @@ impl World {
                     let reply = Some(self.edges[edge].call(Call::Publish { connection, request_id }));
                     let (time_ms, region) = (now, "here".into());
                     let record = LogRecord { channel, time_ms, from, id, region, data, reply };
-                    let alive: Vec<usize> =
-                        (0..self.cores.len()).filter(|core| !self.cores[*core].down).collect();
-                    if let Some(core) = self.random.pick(&alive).copied() {
-                        let message = Message::Request(CoreRequest::Publish(record));
-                        self.send(Node::Edge(edge), Node::Core(core), message);
-                    }
+                    self.edge_asks_core(edge, CoreRequest::Publish(record));
                 } else {
                     self.edge_publishes_ephemeral(edge, connection, request_id, channel, id, from, data);
                 }
             }
             SessionOutput::ReadHistory { request_id, query } => {
-                let partition = self.channels[self.channel_index(&query.channel)].partition;
                 let reply = self.edges[edge].call(Call::History { connection, request_id });
-                let owners: Vec<usize> = self.assigned[partition as usize].iter().copied().collect();
-                if let Some(core) = self.random.pick(&owners).copied() {
-                    let message = Message::Request(CoreRequest::History { query, reply });
-                    self.send(Node::Edge(edge), Node::Core(core), message);
-                }
+                self.edge_asks_core(edge, CoreRequest::History { query, reply });
             }
             SessionOutput::ReadPresence { request_id, channel } => {
                 self.command(edge, Command::ReadPresence { connection, request_id, channel });
             }
+            // Clients here go where chance sends them.
+            SessionOutput::Place { .. } => {}
             SessionOutput::Close { code, .. } => self.edge_closes(edge, connection, code),
+        }
+    }
+
+    /// A request goes to any core that lives; the bus does not know who owns what.
+    pub(super) fn edge_asks_core(&mut self, edge: usize, request: CoreRequest) {
+        let alive: Vec<usize> = (0..self.cores.len()).filter(|core| !self.cores[*core].down).collect();
+        if let Some(core) = self.random.pick(&alive).copied() {
+            self.send(Node::Edge(edge), Node::Core(core), Message::Request(request));
         }
     }
 
@@ -139,14 +141,21 @@ impl World {
     }
 
     pub(super) fn edge_leaves(&mut self, edge: usize, connection: ConnectionId, channel: ChannelName) {
+        self.record(Fact::Left { connection, channel: self.channel_index(&channel) });
         let state = &mut self.edges[edge];
         if let Some(subscribers) = state.table.get_mut(&channel) {
             subscribers.remove(&connection);
         }
         let client = state.client_id(connection);
-        let watched = state.connections.get_mut(&connection).and_then(|state| state.present.remove(&channel));
+        let watched = state.connections.get_mut(&connection).and_then(|state| {
+            if state.catching_up.end(&channel) {
+                self.tally.count("channels left in mid-recovery");
+            }
+            state.present.remove(&channel)
+        });
         let present = watched.map(|watched| (client, watched));
         self.command(edge, Command::Leave { connection, channel, present });
+        self.ask_for_page(edge, connection);
     }
 
     pub(super) fn edge_sends(
@@ -198,6 +207,7 @@ impl World {
             let bytes = state.most_queued;
             self.record(Fact::Queued { connection, bytes });
         }
+        self.ask_for_page(edge, connection);
     }
 
     pub(super) fn edge_closes(&mut self, edge: usize, connection: ConnectionId, code: CloseCode) {

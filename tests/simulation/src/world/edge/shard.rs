@@ -40,13 +40,18 @@ impl World {
 
     pub(super) fn edge_reply(&mut self, edge: usize, reply: CoreReply) {
         let now = self.now;
+        let Some(call) = self.edges[edge].calls.remove(&reply.correlation) else { return };
+        if let Call::Fetch(_) = call {
+            self.read_is_answered(edge, reply.correlation, reply.result.is_ok());
+        }
         let state = &mut self.edges[edge];
-        let Some(call) = state.calls.remove(&reply.correlation) else { return };
         match call {
             Call::Fetch(id) => {
                 let result = reply.result.map(|answer| match answer {
                     CoreAnswer::History(history) => history,
-                    CoreAnswer::Published { .. } => unreachable!("core answers what it is asked"),
+                    CoreAnswer::Published { .. } | CoreAnswer::Missing { .. } => {
+                        unreachable!("core answers what it is asked")
+                    }
                 });
                 state.hub.handle_history(now, id, result);
             }
@@ -61,6 +66,7 @@ impl World {
                         head: history.head.offset,
                         publications: history.publications,
                     }),
+                    Ok(CoreAnswer::Missing { .. }) => unreachable!("nothing was numbered"),
                     Err(error) => Reply::Error(error),
                 };
                 if let Some(connection) = state.connections.get_mut(&connection) {
@@ -102,21 +108,20 @@ impl World {
             }
             HubOutput::Fetch { id, query } => {
                 self.tally.count("history reads");
-                let partition = self.channels[self.channel_index(&query.channel)].partition;
                 let reply = self.edges[edge].call(Call::Fetch(id));
-                let owners: Vec<usize> = self.assigned[partition as usize].iter().copied().collect();
-                if let Some(core) = self.random.pick(&owners).copied() {
-                    let request = CoreRequest::History { query, reply };
-                    self.send(Node::Edge(edge), Node::Core(core), Message::Request(request));
-                }
+                let channel = self.channel_index(&query.channel);
+                self.read_begins(edge, channel, &reply);
+                self.edge_asks_core(edge, CoreRequest::History { query, reply });
             }
-            HubOutput::Joined { subscriber, channel, position, recovery, mut missed, .. } => {
+            HubOutput::Joined { subscriber, channel, position, recovery, mut missed, behind, .. } => {
                 if self.sabotaged(Sabotage::RecoveryOffByOne) && !missed.is_empty() {
                     missed.remove(0);
                 }
                 let connection = subscriber.connection;
-                self.deliver(edge, Delivery::Joined { connection, channel, position, recovery, missed });
+                let joined = Delivery::Joined { connection, channel, position, recovery, missed, behind };
+                self.deliver(edge, joined);
             }
+            HubOutput::CatchUp(step) => self.deliver(edge, Delivery::CatchUp(step)),
             HubOutput::JoinFailed { subscriber, channel, error } => {
                 let connection = subscriber.connection;
                 self.deliver(edge, Delivery::JoinFailed { connection, channel, error });
@@ -155,6 +160,7 @@ impl World {
             let state = &mut self.edges[edge];
             match command {
                 Command::Join(join) => state.hub.join(now, join),
+                Command::More { subscriber, channel } => state.hub.more(now, subscriber, &channel),
                 Command::Leave { connection, channel, present } => {
                     state.hub.leave(now, Subscriber { worker: 0, connection }, &channel);
                     if let Some((client, watched)) = present {

@@ -6,8 +6,9 @@ use skywave_protocol::message::{Member, Recovery};
 use skywave_protocol::{ChannelName, ClientId, Position, Publication, Push, Reply, ServerMessage, UserId};
 
 use super::super::World;
+use super::super::client::who as member_name;
 use super::{Command, Delivery};
-use crate::history::ConnectionId;
+use crate::history::{ConnectionId, Fact};
 use crate::sabotage::Sabotage;
 
 impl World {
@@ -19,9 +20,10 @@ impl World {
 
     pub(super) fn edge_delivery(&mut self, edge: usize, delivery: Delivery) {
         match delivery {
-            Delivery::Joined { connection, channel, position, recovery, missed } => {
-                self.edge_joined(edge, connection, channel, position, recovery, missed);
+            Delivery::Joined { connection, channel, position, recovery, missed, behind } => {
+                self.edge_joined(edge, connection, channel, position, recovery, missed, behind);
             }
+            Delivery::CatchUp(step) => self.edge_catches_up(edge, *step),
             Delivery::JoinFailed { connection, channel, error } => {
                 if let Some(state) = self.edges[edge].connections.get_mut(&connection) {
                     state.session.handle_join_failed(self.now, &channel, error);
@@ -55,7 +57,10 @@ impl World {
                     .filter(|(_, state)| state.present.get(&channel).copied() == Some(true))
                     .map(|(connection, _)| *connection)
                     .collect();
+                let (index, who) = (self.channel_index(&channel), member_name(&member));
                 for connection in watchers {
+                    let who = who.clone();
+                    self.record(Fact::Told { connection, channel: index, who, came });
                     let (channel, member) = (channel.clone(), member.clone());
                     let push =
                         if came { Push::Join { channel, member } } else { Push::Leave { channel, member } };
@@ -88,6 +93,7 @@ impl World {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the fields of one answer")]
     pub(super) fn edge_joined(
         &mut self,
         edge: usize,
@@ -96,6 +102,7 @@ impl World {
         position: Option<Position>,
         recovery: Option<Recovery>,
         missed: Vec<Arc<Publication>>,
+        behind: bool,
     ) {
         let now = self.now;
         let Some(state) = self.edges[edge].connections.get_mut(&connection) else { return };
@@ -122,7 +129,13 @@ impl World {
             state.present.insert(channel.clone(), watch);
         }
         let member = Member { client: state.session.client().clone(), user };
-        self.edges[edge].table.entry(channel.clone()).or_default().insert(connection);
+        if behind {
+            state.catching_up.begin(channel.clone());
+        }
+        if !behind || self.sabotaged(Sabotage::LiveWhileBehind) {
+            self.edges[edge].table.entry(channel.clone()).or_default().insert(connection);
+        }
+        self.ask_for_page(edge, connection);
         if presence {
             self.command(edge, Command::Enter { channel, member, watch });
         }
