@@ -5,6 +5,8 @@
 #![allow(clippy::print_stdout, reason = "a command line tool speaks on standard output")]
 
 mod bench;
+mod cluster;
+mod faults;
 mod fuzz;
 mod lint;
 mod setup;
@@ -21,6 +23,9 @@ cargo xtask COMMAND
   lint                  formatting, dependency direction and style only
   fuzz [--seconds N]    the protocol's fuzz targets, N seconds for each (default 60)
   bench [ARGS …]        release build, then `skywave bench ARGS`
+  bench cell [--only ROWS]  the same of a cell, on real NATS, Kafka, Postgres and Redis (`bench cell --help`)
+  faults [--short] [--report] [--only NAME]   kill, freeze and cut off real processes, and judge (`--list`)
+  cluster COMMAND …     three regions on this machine: up, down, kill, link … (`cluster --help`)
 ";
 
 fn main() -> ExitCode {
@@ -34,6 +39,8 @@ fn main() -> ExitCode {
             Err(_) => Err(anyhow::anyhow!("--seconds wants a whole number, not {seconds:?}")),
         },
         ["bench", rest @ ..] => bench::run(rest),
+        ["cluster", rest @ ..] => cluster::run(rest),
+        ["faults", rest @ ..] => faults::run(rest),
         ["--help" | "-h" | "help"] => {
             print!("{HELP}");
             Ok(())

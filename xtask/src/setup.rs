@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
+use skywave_servers::install;
 
 use crate::{step, workspace};
 
@@ -30,10 +31,32 @@ pub(crate) fn run() -> anyhow::Result<()> {
     if chromium().is_none() {
         packages.push("chromium");
     }
-    if !packages.is_empty() {
-        install(&packages)?;
+    // Kafka is a Java program whose parts Maven brings.
+    if on_path(&["java"]).is_none() {
+        packages.push("default-jre-headless");
     }
+    if on_path(&["mvn"]).is_none() {
+        packages.push("maven");
+    }
+    if !packages.is_empty() {
+        install_packages(&packages)?;
+    }
+    servers()?;
     NPM_FOLDERS.iter().try_for_each(|folder| npm_packages(&workspace::root().join(folder)))
+}
+
+/// The servers that the adapters and the cluster are tested against; each is found, or installed.
+fn servers() -> anyhow::Result<()> {
+    let found = [
+        install::nats::nats_server().context("nats-server")?,
+        install::kafka::jars().context("Kafka")?,
+        install::postgres::binaries().context("Postgres")?,
+        install::redis::redis_server().context("Redis")?,
+    ];
+    for path in found {
+        println!("setup: {}", path.display());
+    }
+    Ok(())
 }
 
 /// The browser of the browser tests: `$SKYWAVE_CHROMIUM`, or the first one on the path.
@@ -44,7 +67,7 @@ pub(crate) fn chromium() -> Option<PathBuf> {
     }
 }
 
-fn install(packages: &[&str]) -> anyhow::Result<()> {
+fn install_packages(packages: &[&str]) -> anyhow::Result<()> {
     let list = packages.join(" ");
     let possible = rustix::process::geteuid().is_root() && on_path(&["apt-get"]).is_some();
     anyhow::ensure!(

@@ -6,9 +6,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-
-use crate::{lint, setup, step, workspace};
+use crate::{faults, lint, setup, step, workspace};
 
 /// A step that hangs is ended after this; all of them together stay far below it.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
@@ -33,6 +31,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         // The binary first, in the profile of the tests: end-to-end tests start it.
         if attempt(&mut outcomes, "build", || cargo(&["build", "--workspace"])) {
             attempt(&mut outcomes, "cargo test", || cargo(&["test", "--workspace", "--no-fail-fast"]));
+            attempt(&mut outcomes, "faults", || faults::play(&["--short"]));
             attempt(&mut outcomes, "edge in a browser", edge_in_a_browser);
             npm(&mut outcomes);
         }
@@ -65,17 +64,15 @@ fn npm_run(folder: &str, arguments: &[&str]) -> anyhow::Result<()> {
     let path = workspace::root().join(folder);
     anyhow::ensure!(path.join("package.json").exists(), "{folder}/package.json is not there");
     let mut command = Command::new("npm");
-    command.args(["--silent"]).args(arguments).current_dir(path).env("SKYWAVE_BIN", binary()?);
+    command
+        .args(["--silent"])
+        .args(arguments)
+        .current_dir(path)
+        .env("SKYWAVE_BIN", step::built()?.join("skywave"));
     if let Some(chromium) = setup::chromium() {
         command.env("SKYWAVE_CHROMIUM", chromium);
     }
     step::run(&mut command, LIMIT)
-}
-
-/// The debug build of the product, beside this very program.
-fn binary() -> anyhow::Result<std::path::PathBuf> {
-    let here = std::env::current_exe()?;
-    Ok(here.parent().context("a program without a folder")?.join("skywave"))
 }
 
 fn cargo(arguments: &[&str]) -> anyhow::Result<()> {

@@ -10,13 +10,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("crates/engine", &["crates/protocol"]),
     ("crates/ports", &["crates/protocol"]),
     ("crates/runtime", &["crates/protocol"]),
-    ("crates/adapters/", &["crates/ports", "crates/protocol"]),
+    ("crates/adapters/", &["crates/ports", "crates/protocol", "tests/servers"]),
+    ("tests/servers", &[]),
     ("core", &["crates/engine", "crates/ports", "crates/protocol", "crates/runtime"]),
     ("edge", &["crates/engine", "crates/ports", "crates/protocol", "crates/runtime"]),
     ("clients/rust", &["crates/protocol"]),
     ("skywave", &["crates/", "core", "edge", "clients/rust"]),
     ("tests/", &["crates/", "core", "edge", "clients/rust", "tests/"]),
-    ("xtask", &[]),
+    ("xtask", &["tests/servers"]),
 ];
 
 /// Folders whose code takes time and randomness as inputs.
