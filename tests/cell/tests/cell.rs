@@ -79,14 +79,16 @@ impl Cell {
         Ok((answer.status, answer.json()?))
     }
 
-    /// The sum of a metric of a node over all its labels.
+    /// The sum of a metric of a node over all its labels, or one of its series if it is named with its labels.
     pub(crate) fn metric(&self, name: &str, metric: &str) -> anyhow::Result<f64> {
         let text = http::get(self.address(name)?, "/metrics")?.text();
-        let samples = text.lines().filter_map(|line| {
+        let sample = |line: &str| {
             let (key, value) = line.rsplit_once(' ')?;
-            (key.split('{').next() == Some(metric)).then(|| value.parse::<f64>().ok())?
-        });
-        Ok(samples.sum())
+            (key == metric || key.split('{').next() == Some(metric)).then(|| value.parse::<f64>().ok())?
+        };
+        let samples: Vec<f64> = text.lines().filter_map(sample).collect();
+        anyhow::ensure!(!samples.is_empty(), "{name} has no {metric}");
+        Ok(samples.into_iter().sum())
     }
 
     /// Partitions that the cores say they serve, of sixteen.

@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::config::{NatsAuth, NatsConfig, NatsTls};
 use crate::error::NatsError;
-use crate::metrics::Metrics;
+use crate::metrics::{Complaint, Metrics};
 use crate::reconnect::{self, Reconnect};
 
 /// Connects, trying again until `start_timeout` is over unless trying again cannot help.
@@ -113,7 +113,7 @@ fn notice(event: &Event, metrics: &Metrics, complaints: &Complaints) {
             metrics.overflowed.inc();
         }
         Event::ServerError(error) => {
-            metrics.server_errors.inc();
+            metrics.complained(Complaint::of(&error.to_string()));
             if complaints.may_speak() {
                 tracing::warn!(%error, "NATS complains");
             }

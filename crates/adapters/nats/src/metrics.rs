@@ -29,6 +29,29 @@ pub(crate) enum Refused {
     TooLarge,
 }
 
+/// What the server complains of, by the text it sends (`-ERR '…'`, which has no code).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Complaint {
+    /// A right that the node's user does not have. The connection stands.
+    Permissions,
+    /// The node was silent for too long: frozen, or its machine was. The connection ends and is made again.
+    Stale,
+    Other,
+}
+
+impl Complaint {
+    pub(crate) fn of(text: &str) -> Self {
+        let says = |what: &str| {
+            text.as_bytes().windows(what.len()).any(|at| at.eq_ignore_ascii_case(what.as_bytes()))
+        };
+        match () {
+            () if says("permissions violation") => Self::Permissions,
+            () if says("stale connection") => Self::Stale,
+            () => Self::Other,
+        }
+    }
+}
+
 /// Cheap to clone: every clone counts into the same numbers.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
@@ -42,13 +65,13 @@ pub(crate) struct Metrics {
     pub(crate) twins: Counter,
     /// Dropped because a subscription's queue was full; of a burst at least a part is counted.
     pub(crate) overflowed: Counter,
-    pub(crate) server_errors: Counter,
     /// Changes of a shard, either way.
     pub(crate) switches: Counter,
     pub(crate) subjects: Gauge,
     pub(crate) exact: Gauge,
     pub(crate) wildcards: Gauge,
     refused: [Counter; 3],
+    complaints: [Counter; 3],
 }
 
 impl Metrics {
@@ -56,6 +79,8 @@ impl Metrics {
         let refused = Family::<Reason, Counter>::default();
         let subscriptions = Family::<Kind, Gauge>::default();
         let reason = |reason| refused.get_or_create_owned(&Reason { reason });
+        let complaints = Family::<Reason, Counter>::default();
+        let complaint = |reason| complaints.get_or_create_owned(&Reason { reason });
         let kind = |kind| subscriptions.get_or_create_owned(&Kind { kind });
         let metrics = Self {
             published: Counter::default(),
@@ -65,12 +90,12 @@ impl Metrics {
             unwanted: Counter::default(),
             twins: Counter::default(),
             overflowed: Counter::default(),
-            server_errors: Counter::default(),
             switches: Counter::default(),
             subjects: Gauge::default(),
             exact: kind("exact"),
             wildcards: kind("wildcard"),
             refused: [reason("disconnected"), reason("queue_full"), reason("too_large")],
+            complaints: [complaint("permissions"), complaint("stale"), complaint("other")],
         };
         let mut counter = |name: &str, help: &str, metric: &Counter| {
             registry.register(format!("skywave_nats_{name}"), help, metric.clone());
@@ -90,13 +115,9 @@ impl Metrics {
             "Messages dropped because a subscription's queue was full",
             &metrics.overflowed,
         );
-        counter(
-            "server_errors",
-            "Complaints of the server, such as missing permissions",
-            &metrics.server_errors,
-        );
         counter("switches", "Shards changed between exact subscriptions and a wildcard", &metrics.switches);
         registry.register("skywave_nats_refused", "Messages that publish refused", refused);
+        registry.register("skywave_nats_server_errors", "Complaints of the server", complaints);
         registry.register("skywave_nats_subscriptions", "Subscriptions at the server", subscriptions);
         registry.register(
             "skywave_nats_subjects",
@@ -104,6 +125,10 @@ impl Metrics {
             metrics.subjects.clone(),
         );
         metrics
+    }
+
+    pub(crate) fn complained(&self, of: Complaint) {
+        self.complaints[of as usize].inc();
     }
 
     pub(crate) fn refuse(&self, reason: Refused) {
@@ -137,5 +162,20 @@ impl Collector for ConnectionMetrics {
             None,
             counter.metric_type(),
         )?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Complaint;
+
+    #[test]
+    fn complaints_are_told_apart_by_their_text() {
+        let of = |text| Complaint::of(text);
+        assert_eq!(of("Permissions Violation for Publish to \"sw.ingest.main\""), Complaint::Permissions);
+        assert_eq!(of("permissions violation for subscription to \">\""), Complaint::Permissions);
+        assert_eq!(of("Stale Connection"), Complaint::Stale);
+        assert_eq!(of("Maximum Payload Violation"), Complaint::Other);
+        assert_eq!(of(""), Complaint::Other);
     }
 }

@@ -41,9 +41,9 @@ async fn a_user_reaches_what_it_may_and_a_violation_is_counted() {
     let mut listener = node.listen(&live("chat:1")).await;
     node.publish(&live("chat:1"), "hi").await;
     assert_eq!(listener.next().await, "hi");
-    assert_eq!(node.metric("skywave_nats_server_errors_total"), 0);
+    assert_eq!(node.server_errors(), 0);
     node.publish(&skywave_protocol::Subject::ingest("main"), "not mine").await;
-    node.until_metric("skywave_nats_server_errors_total", |errors| errors == 1).await;
+    node.until_metric("skywave_nats_server_errors_total{reason=\"permissions\"}", |errors| errors == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

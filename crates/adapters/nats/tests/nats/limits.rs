@@ -117,7 +117,7 @@ async fn no_channel_name_reaches_a_subject_that_is_not_its_own() {
         assert_eq!(listener.next().await, at.to_string(), "{subject}");
         assert!(listener.messages.try_recv().is_err(), "{subject}: its own message only");
     }
-    assert_eq!(node.metric("skywave_nats_server_errors_total"), 0, "the server found nothing wrong");
+    assert_eq!(node.server_errors(), 0, "the server found nothing wrong");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -85,6 +85,12 @@ impl Node {
         line.rsplit(' ').next().unwrap().parse().unwrap()
     }
 
+    /// What the server has complained of, for whatever reason.
+    pub(crate) fn server_errors(&self) -> u64 {
+        let count = |reason| self.metric(&format!("skywave_nats_server_errors_total{{reason=\"{reason}\"}}"));
+        ["permissions", "stale", "other"].into_iter().map(count).sum()
+    }
+
     pub(crate) async fn until_metric(&self, name: &str, wanted: impl Fn(u64) -> bool) {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         while !wanted(self.metric(name)) {
