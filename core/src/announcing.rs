@@ -1,4 +1,4 @@
-//! Tells the edges that this core takes publishes on a subject of its own, and when it no longer does.
+//! Tells the edges that this core takes publishes on a subject of its own, which partitions it owns, and when it no longer does.
 //!
 //! The beats come from the task that takes the publishes: where nothing is taken, nothing beats. A core that leaves says so, and
 //! still takes for a moment what is on its way; when everything is in the log, ingest says that it has gone.
@@ -64,7 +64,9 @@ impl Announcing {
     }
 
     pub(crate) fn say(&self, phase: CorePhase) {
-        let beat = CoreBeat { core: self.id.clone(), phase };
+        let mut owned = self.shared.owned.names();
+        owned.truncate(CoreBeat::MAX_OWNED);
+        let beat = CoreBeat { core: self.id.clone(), phase, partitions: self.shared.log.partitions(), owned };
         if let Err(error) = self.shared.bus.publish(&self.subject, beat.encode()) {
             tracing::debug!(%error, "the edges were not told how this core is");
         }

@@ -82,6 +82,11 @@ impl Owned {
         self.partitions.write().remove(&partition);
     }
 
+    /// Whatever their state.
+    pub(crate) fn names(&self) -> Vec<Partition> {
+        self.partitions.read().keys().copied().collect()
+    }
+
     pub(crate) fn all(&self) -> Vec<(Partition, Ownership)> {
         self.partitions.read().iter().map(|(partition, ownership)| (*partition, ownership.clone())).collect()
     }

@@ -62,14 +62,14 @@ async fn a_core_says_that_it_is_there_then_that_it_leaves_and_takes_what_is_on_i
         let message = soon("a beat", beats.recv()).await.unwrap();
         let beat = CoreBeat::decode(message.payload).unwrap();
         assert_eq!(beat.core, own());
-        beat.phase
+        (beat.phase, beat.partitions, beat.owned)
     };
-    assert_eq!(beat().await, CorePhase::Serving);
+    assert_eq!(beat().await, (CorePhase::Serving, 1, vec![0]), "it owns what there is");
     core.trigger.graceful();
-    while beat().await == CorePhase::Serving {}
+    while beat().await.0 == CorePhase::Serving {}
     client.send_numbered(&own(), 1, 1, "late");
     assert!(matches!(client.answer().await.result, Ok(CoreAnswer::Published { .. })));
-    assert_eq!(beat().await, CorePhase::Gone);
+    assert_eq!(beat().await.0, CorePhase::Gone);
     core.stop().await;
 }
 

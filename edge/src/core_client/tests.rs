@@ -69,7 +69,12 @@ impl Fixture {
     }
 
     fn beat(&mut self, now: Millis, core: &str) {
-        let beat = CoreBeat { core: NodeId::parse(core).unwrap(), phase: CorePhase::Serving };
+        let beat = CoreBeat {
+            core: NodeId::parse(core).unwrap(),
+            phase: CorePhase::Serving,
+            partitions: 0,
+            owned: vec![],
+        };
         self.client.beat(now, &beat, &self.metrics);
     }
 
@@ -177,7 +182,8 @@ async fn a_refusal_of_an_earlier_attempt_is_not_the_last_word() {
 #[tokio::test]
 async fn what_nobody_took_was_not_published() {
     let mut it = announced().await;
-    let gone = CoreBeat { core: NodeId::parse("a").unwrap(), phase: CorePhase::Gone };
+    let gone =
+        CoreBeat { core: NodeId::parse("a").unwrap(), phase: CorePhase::Gone, partitions: 0, owned: vec![] };
     it.client.beat(0, &gone, &it.metrics);
     it.publish(0, 1).unwrap();
     assert!(it.client.tick(4_999, &it.metrics).is_empty());

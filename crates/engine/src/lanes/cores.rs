@@ -1,4 +1,6 @@
-//! The cores of the cell as a worker knows them from their beats, and which of them is a channel's.
+//! The cores of the cell as a worker knows them from their beats, and which of them is a channel's: the one that says it owns
+//! the channel's partition, for it sequences what it has appended itself without waiting for the log to bring it. Who says so last
+//! is believed; who else appends is no matter of order (`lanes`), only of time.
 //!
 //! A core that fell silent is given up only while another one is heard: who hears nobody may be deaf itself.
 
@@ -9,10 +11,13 @@ use skywave_protocol::inner::{CoreBeat, CorePhase};
 use skywave_protocol::{ChannelName, NodeId, Subject};
 
 use super::link::Link;
+use crate::partition;
 use crate::time::Millis;
 
 /// Cores that are known at a time. Beats of more are not listened to.
 const MOST: usize = 256;
+/// Of a cell with more partitions no owners are remembered.
+const MOST_PARTITIONS: usize = 65_536;
 
 /// One life of a core, as far as this worker has seen it.
 pub(super) type CoreKey = u32;
@@ -40,6 +45,8 @@ pub(super) enum Change {
 pub(super) struct Cores {
     cores: BTreeMap<CoreKey, Core>,
     next_key: CoreKey,
+    /// Who owns each partition; empty while nobody has said how many there are.
+    owners: Vec<Option<CoreKey>>,
     heard: Millis,
     /// There was one at some time.
     pub(super) met: bool,
@@ -71,6 +78,7 @@ impl Cores {
                 link: Link::new(subject()),
             };
             self.cores.insert(self.next_key, core);
+            self.claim(self.next_key, beat);
             self.next_key += 1;
             self.met = true;
             return Change::Joined;
@@ -78,11 +86,28 @@ impl Cores {
         if beat.phase == CorePhase::Gone {
             return Change::Gone(key);
         }
+        self.claim(key, beat);
         let Some(core) = self.cores.get_mut(&key) else { return Change::Nothing };
         core.heard = now;
         let leaving = beat.phase == CorePhase::Leaving;
         let changed = std::mem::replace(&mut core.leaving, leaving) != leaving;
         if changed { Change::Leaving } else { Change::Nothing }
+    }
+
+    /// What a core says it owns is its own, and nothing else is.
+    fn claim(&mut self, key: CoreKey, beat: &CoreBeat) {
+        let partitions = beat.partitions as usize;
+        if (1..=MOST_PARTITIONS).contains(&partitions) {
+            self.owners.resize(partitions, None);
+        }
+        for owner in &mut self.owners {
+            owner.take_if(|owner| *owner == key);
+        }
+        for partition in &beat.owned {
+            if let Some(owner) = self.owners.get_mut(*partition as usize) {
+                *owner = Some(key);
+            }
+        }
     }
 
     /// Those that are silent while another is not.
@@ -114,9 +139,16 @@ impl Cores {
         self.cores.len()
     }
 
-    /// The channel's among those that take something new: the highest of a hash of both (rendezvous hashing), so a core that
-    /// comes or goes moves no channel but its own. Workers that know the same cores choose the same.
+    /// The channel's among those that take something new: the owner of its partition. If that is not known, or leaves, the
+    /// highest of a hash of both (rendezvous hashing), so a core that comes or goes moves no channel but its own. Workers that
+    /// know the same cores choose the same.
     pub(super) fn choose(&self, channel: &ChannelName) -> Option<CoreKey> {
+        // Of no partitions none is found.
+        let partition = partition::of(channel, self.owners.len() as u32);
+        let owner = self.owners.get(partition as usize).copied().flatten();
+        if let Some(owner) = owner.filter(|key| self.cores.get(key).is_some_and(|core| !core.leaving)) {
+            return Some(owner);
+        }
         let channel = fnv1a(channel.as_str().as_bytes());
         let open = self.cores.iter().filter(|(_, core)| !core.leaving);
         open.max_by_key(|(key, core)| (mixed(channel ^ core.hash.rotate_left(32)), **key))

@@ -2,8 +2,9 @@
 //!
 //! Any core takes any publish, so two cores would put one client's publishes into the log in any order. Therefore:
 //!
-//! - The publishes of one channel that await an answer are a *lane*: all of it goes to one core, chosen by hashing among the
-//!   cores that say they are there. While something of it is out, the choice stands, whoever joins.
+//! - The publishes of one channel that await an answer are a *lane*: all of it goes to one core of those that say they are
+//!   there, the owner of the channel's partition if it is known (`cores`). While something of it is out, the choice stands, whoever
+//!   joins or owns.
 //! - What is sent to one core is numbered, on a *link*. The core takes it in order only; what the bus lost is sent again from
 //!   the hole on (`receiver` is the other end), under a new link, so that nothing of the old one can get in between.
 //! - When the core falls silent or has left, everything in the lane that has a message id is sent to another core, in

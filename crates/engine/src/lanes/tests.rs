@@ -15,7 +15,7 @@ fn channel(name: &str) -> ChannelName {
 }
 
 fn beat(core: &str, phase: CorePhase) -> CoreBeat {
-    CoreBeat { core: NodeId::parse(core).unwrap(), phase }
+    CoreBeat { core: NodeId::parse(core).unwrap(), phase, partitions: 0, owned: Vec::new() }
 }
 
 struct Fixture {
@@ -37,6 +37,12 @@ impl Fixture {
 
     fn say(&mut self, core: &str, phase: CorePhase) -> usize {
         self.lanes.beat(self.now, &beat(core, phase))
+    }
+
+    /// The core says that it owns these of eight partitions.
+    fn own(&mut self, core: &str, owned: &[u32]) {
+        let owned = owned.to_vec();
+        self.lanes.beat(self.now, &CoreBeat { partitions: 8, owned, ..beat(core, CorePhase::Serving) });
     }
 
     /// A channel of that core.
@@ -233,6 +239,65 @@ fn channels_are_shared_evenly_and_only_those_of_a_core_that_goes_move() {
         assert!(key == 2 || key == now);
     }
     assert!(counts.iter().all(|count| (850..1_150).contains(count)), "{counts:?}");
+}
+
+/// A channel of the first of eight partitions, which is hashed to that core while nobody says that it is his.
+fn in_the_first_partition(it: &Fixture, core: CoreKey) -> ChannelName {
+    let mut names = (0..).map(|n| channel(&format!("chat:{n}")));
+    names
+        .find(|name| crate::partition::of(name, 8) == 0 && it.lanes.cores.choose(name) == Some(core))
+        .unwrap()
+}
+
+#[test]
+fn a_channel_goes_to_the_owner_of_its_partition_when_nothing_of_it_is_out() {
+    let mut it = Fixture::new(&["a", "b"]);
+    let name = in_the_first_partition(&it, 0);
+    it.own("b", &[1, 0]);
+    it.own("a", &[2, 3]);
+    assert_eq!(it.publish(1, &name), ["1>b 1.1"]);
+    it.own("b", &[1]);
+    it.own("a", &[2, 3, 0]);
+    assert_eq!(it.publish(2, &name), ["2>b 1.2"], "the first one is out");
+    it.ended(1);
+    it.ended(2);
+    assert_eq!(it.publish(3, &name), ["3>a 2.1"]);
+}
+
+#[test]
+fn of_two_cores_that_own_a_partition_the_one_that_says_so_last_is_believed() {
+    let mut it = Fixture::new(&["a", "b"]);
+    let name = in_the_first_partition(&it, 0);
+    it.own("a", &[0]);
+    it.own("b", &[0]);
+    assert_eq!(it.lanes.cores.choose(&name), Some(1));
+    it.own("a", &[0, 1]);
+    assert_eq!(it.lanes.cores.choose(&name), Some(0));
+    it.own("a", &[1]);
+    it.own("b", &[0]);
+    assert_eq!(it.lanes.cores.choose(&name), Some(1));
+}
+
+#[test]
+fn an_owner_that_leaves_or_falls_silent_or_owns_nothing_any_more_is_no_owner() {
+    let mut it = Fixture::new(&["a", "b"]);
+    let name = in_the_first_partition(&it, 0);
+    it.own("b", &[0]);
+    let leaving = CoreBeat { partitions: 8, owned: vec![0], ..beat("b", CorePhase::Leaving) };
+    it.lanes.beat(0, &leaving);
+    assert_eq!(it.lanes.cores.choose(&name), Some(0));
+    it.own("b", &[0]);
+    assert_eq!(it.lanes.cores.choose(&name), Some(1));
+    it.own("b", &[]);
+    assert_eq!(it.lanes.cores.choose(&name), Some(0));
+    it.own("b", &[0]);
+    it.now = 1_500;
+    it.own("a", &[]);
+    it.lanes.tick(2_000);
+    assert_eq!(it.lanes.cores.choose(&name), Some(0), "it was given up");
+    // Back again it is another one, and owns what it says.
+    it.own("b", &[]);
+    assert_eq!(it.lanes.cores.choose(&name), Some(0));
 }
 
 proptest! {

@@ -377,6 +377,10 @@ impl CoreBeat {
         };
         let mut out = vec![Self::V1, phase];
         put_str(&mut out, self.core.as_str());
+        put_varint(&mut out, self.partitions.into());
+        let owned = &self.owned[..self.owned.len().min(Self::MAX_OWNED)];
+        put_varint(&mut out, owned.len() as u64);
+        owned.iter().for_each(|partition| put_varint(&mut out, (*partition).into()));
         out.into()
     }
 
@@ -389,6 +393,22 @@ impl CoreBeat {
             2 => CorePhase::Gone,
             tag => return Err(DecodeError::UnknownKind { what: "phase", tag: tag.into() }),
         };
-        Ok(Self { core: NodeId::parse(reader.str("node id")?)?, phase })
+        let core = NodeId::parse(reader.str("node id")?)?;
+        let partitions = reader.varint32("partitions")?;
+        let count = reader.varint32("owned partitions")? as usize;
+        if count > Self::MAX_OWNED {
+            return Err(DecodeError::TooLarge { what: "a beat's owned partitions", limit: Self::MAX_OWNED });
+        }
+        let mut owned = Vec::with_capacity(count);
+        for _ in 0..count {
+            let partition = reader.varint32("owned partition")?;
+            if partition >= partitions {
+                return Err(DecodeError::Malformed(format!(
+                    "{partition} is none of {partitions} partitions"
+                )));
+            }
+            owned.push(partition);
+        }
+        Ok(Self { core, phase, partitions, owned })
     }
 }

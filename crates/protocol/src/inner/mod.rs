@@ -113,6 +113,16 @@ pub enum CoreRequest {
 pub struct CoreBeat {
     pub core: NodeId,
     pub phase: CorePhase,
+    /// Partitions of the cell's log; 0: not known.
+    pub partitions: u32,
+    /// Those that this core owns: what it appends to them, it sequences itself. At most [`Self::MAX_OWNED`], each below
+    /// `partitions`.
+    pub owned: Vec<u32>,
+}
+
+impl CoreBeat {
+    /// A beat names no more partitions than this; edges place the channels of others by hashing.
+    pub const MAX_OWNED: usize = 4_096;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

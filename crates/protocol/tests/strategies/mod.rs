@@ -324,5 +324,13 @@ pub(crate) fn cell_news() -> impl Strategy<Value = CellNews> {
 
 pub(crate) fn core_beat() -> impl Strategy<Value = CoreBeat> {
     let phase = prop_oneof![Just(CorePhase::Serving), Just(CorePhase::Leaving), Just(CorePhase::Gone)];
-    (node(), phase).prop_map(|(core, phase)| CoreBeat { core, phase })
+    let owned = (0..=300_u32).prop_flat_map(|partitions| {
+        (Just(partitions), prop::collection::vec(0..partitions.max(1), 0..=partitions.min(20) as usize))
+    });
+    (node(), phase, owned).prop_map(|(core, phase, (partitions, owned))| CoreBeat {
+        core,
+        phase,
+        partitions,
+        owned,
+    })
 }

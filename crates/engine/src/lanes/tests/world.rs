@@ -210,13 +210,16 @@ impl World {
         }
     }
 
+    /// What it says it owns is now this and now that, and of some partitions several are sure.
     fn say(&mut self, core: usize, phase: CorePhase) {
+        let owned: Vec<u32> = (0..4).filter(|_| self.random.percent(40)).collect();
         for worker in 0..WORKERS {
             // A core that is not heard is given up, which is not this one's fault.
             if self.faults == Faults::All && self.now > WARM_MS && self.random.percent(self.loss) {
                 continue;
             }
             let beat = beat(&self.cores[core].name, phase);
+            let beat = CoreBeat { partitions: 4, owned: owned.clone(), ..beat };
             self.workers[worker].lanes.beat(self.now, &beat);
             self.send(worker);
         }
