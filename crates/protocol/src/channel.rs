@@ -5,13 +5,14 @@
 //! subject, a key or a query (see [`crate::subject`] for how the rest is encoded).
 
 use std::fmt;
-use std::sync::Arc;
+
+use arcstr::ArcStr;
 
 use crate::limits::CHANNEL_NAME_BYTES;
 
 /// A checked channel name; cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ChannelName(Arc<str>);
+pub struct ChannelName(ArcStr);
 
 /// Why a channel name was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

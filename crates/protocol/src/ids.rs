@@ -1,7 +1,8 @@
 //! Identifiers that travel: message ids, users, clients (connections) and nodes. Each is checked once, where it enters.
 
 use std::fmt;
-use std::sync::Arc;
+
+use arcstr::ArcStr;
 
 use crate::limits::{MESSAGE_ID_BYTES, NODE_ID_BYTES, PLACEMENT_KEY_BYTES, USER_ID_BYTES};
 
@@ -31,7 +32,7 @@ macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $what:literal, $limit:expr, ascii: $ascii:literal) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub struct $name(Arc<str>);
+        pub struct $name(ArcStr);
 
         impl $name {
             /// Checks and takes an identifier. Errors say what is wrong with it.

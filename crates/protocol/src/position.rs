@@ -1,7 +1,8 @@
 //! Where a publication stands in its channel.
 
 use std::fmt;
-use std::sync::Arc;
+
+use arcstr::ArcStr;
 
 use crate::ids::IdError;
 use crate::limits::EPOCH_BYTES;
@@ -11,7 +12,7 @@ pub type Offset = u64;
 
 /// The generation of a log; changes only when a failover (or a wiped data folder) starts a new one. Opaque to clients.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Epoch(Arc<str>);
+pub struct Epoch(ArcStr);
 
 impl Epoch {
     /// Takes 1 to 32 bytes of `[A-Za-z0-9_-]`.

@@ -9,7 +9,8 @@
 
 use std::borrow::Borrow;
 use std::fmt;
-use std::sync::Arc;
+
+use arcstr::ArcStr;
 
 use crate::hash::fnv1a;
 use crate::{ChannelName, NodeId};
@@ -73,7 +74,7 @@ kinds! {
 
 /// A concrete subject (no wildcards), e.g. `sw.live.310.chat:1`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Subject(Arc<str>);
+pub struct Subject(ArcStr);
 
 impl Subject {
     /// A kind's root and one token for each text. Live subjects are made by hand, because they are on the path of every

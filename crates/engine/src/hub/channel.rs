@@ -27,6 +27,9 @@ pub(super) struct Channel {
     pub(super) deadline: Deadline,
 }
 
+/// There is one for each channel, in the allocators' class of 96 bytes.
+const _: () = assert!(size_of::<Channel>() <= 96, "a channel has grown");
+
 #[derive(Debug, Default)]
 enum Interest {
     /// Not asked for yet; or dropped, and the channel is over.

@@ -4,6 +4,7 @@
 use hashbrown::HashSet;
 use skywave_protocol::{Offset, Position};
 use smallvec::SmallVec;
+use thin_vec::ThinVec;
 
 use super::Subscriber;
 use super::behind::Behind;
@@ -26,11 +27,19 @@ pub(super) struct Waiter {
 enum Live {
     #[default]
     Nobody,
-    One(Subscriber),
+    /// Field by field, so that there is no padding between it and the tag.
+    One {
+        worker: u16,
+        connection: u64,
+    },
     Many(Box<HashSet<Subscriber>>),
 }
 
 impl Live {
+    fn one(Subscriber { worker, connection }: Subscriber) -> Self {
+        Self::One { worker, connection }
+    }
+
     fn is_empty(&self) -> bool {
         matches!(self, Self::Nobody)
     }
@@ -38,9 +47,14 @@ impl Live {
     /// `false` if it was there.
     fn insert(&mut self, subscriber: Subscriber) -> bool {
         match self {
-            Self::Nobody => *self = Self::One(subscriber),
-            Self::One(one) if *one == subscriber => return false,
-            Self::One(one) => *self = Self::Many(Box::new(HashSet::from_iter([*one, subscriber]))),
+            Self::Nobody => *self = Self::one(subscriber),
+            Self::One { worker, connection } => {
+                let one = Subscriber { worker: *worker, connection: *connection };
+                if one == subscriber {
+                    return false;
+                }
+                *self = Self::Many(Box::new(HashSet::from_iter([one, subscriber])));
+            }
             Self::Many(many) => return many.insert(subscriber),
         }
         true
@@ -49,7 +63,11 @@ impl Live {
     /// `false` if it was not there.
     fn remove(&mut self, subscriber: Subscriber) -> bool {
         match self {
-            Self::One(one) if *one == subscriber => *self = Self::Nobody,
+            Self::One { worker, connection }
+                if (*worker, *connection) == (subscriber.worker, subscriber.connection) =>
+            {
+                *self = Self::Nobody;
+            }
             Self::Many(many) => {
                 let removed = many.remove(&subscriber);
                 if many.is_empty() {
@@ -57,7 +75,7 @@ impl Live {
                 }
                 return removed;
             }
-            Self::Nobody | Self::One(_) => return false,
+            Self::Nobody | Self::One { .. } => return false,
         }
         true
     }
@@ -71,7 +89,8 @@ pub(super) struct Crew {
     behind: Option<Box<Behind>>,
     /// Members, live or not, per worker.
     workers: SmallVec<[(u16, u32); 2]>,
-    pub(super) waiting: Vec<Waiter>,
+    /// A pointer, for mostly nobody waits.
+    pub(super) waiting: ThinVec<Waiter>,
 }
 
 impl Crew {
@@ -123,7 +142,7 @@ impl Crew {
         self.take_behind(subscriber);
         self.waiting.retain(|waiter| waiter.subscriber != subscriber);
         if self.waiting.is_empty() {
-            self.waiting = Vec::new();
+            self.waiting = ThinVec::new();
         }
     }
 

@@ -26,17 +26,21 @@ pub(super) struct Room {
     watchers: u32,
     /// When this node last published anything but a question.
     spoke_at: Millis,
-    asked_at: Millis,
     /// `None` while no other node has spoken of the channel.
     others: Option<Box<Others>>,
     /// Copy of this channel's entry in the deadlines.
     pub(super) deadline: Deadline,
 }
 
+/// There is one for each channel, in the allocators' class of 96 bytes.
+const _: () = assert!(size_of::<Room>() <= 96, "a room has grown");
+
 /// What there is only with other nodes.
 #[derive(Debug, Default)]
 struct Others {
     nodes: BTreeMap<NodeId, Node>,
+    /// When this node last asked them; not counting the question with which the room began.
+    asked_at: Option<Millis>,
     /// When everything was last published, and whether (and when) it has to be again.
     told_all_at: Option<Millis>,
     tell_all_at: Option<Millis>,
@@ -67,7 +71,6 @@ impl Room {
             present: Few::new(),
             watchers: 0,
             spoke_at: 0,
-            asked_at: since,
             others: None,
             deadline: Deadline::NEVER,
         }
@@ -114,8 +117,9 @@ impl Room {
 
     /// Asks the other nodes for everything, unless that was done a moment ago: their next beat will tell what is missing.
     fn ask(&mut self, context: &mut Context<'_>) {
-        if context.now >= self.asked_at + context.config.exchange_ms() {
-            self.asked_at = context.now;
+        let others = self.others.get_or_insert_default();
+        if context.now >= others.asked_at.unwrap_or(self.since) + context.config.exchange_ms() {
+            others.asked_at = Some(context.now);
             self.publish(context, PresenceChange::Ask);
         }
     }
