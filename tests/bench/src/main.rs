@@ -1,6 +1,6 @@
 //! `skywave-cell-bench`: starts real servers and measures a cell on them, row by row. `cargo xtask bench cell` builds and calls it.
 //!
-//! - `one_cell` has one region with one core: throughput, latency, the store, memory for many channels;
+//! - `one_cell` has one region, with one core if not told otherwise: throughput, latency, the store, memory for many channels;
 //! - `two_regions` has two, with two cores and a slow link: what distance adds, an edge that dies, a core that dies;
 //! - `generator` runs the rows of `skywave bench`, a process of its own;
 //! - `table` collects all rows and prints them as they stand in `docs/benchmarks.md`.
@@ -35,6 +35,9 @@ struct Arguments {
     /// Seconds of load in each round
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
+    /// Cores of the one region's cell
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
+    cores: u8,
     /// Clients of the edge that dies
     #[arg(long, default_value_t = 10_000)]
     clients: usize,
@@ -78,7 +81,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let folder = arguments.folder.clone().unwrap_or_else(|| temporary.path().to_owned());
     let mut table = Table::default();
     if [Rows::Publish, Rows::Store, Rows::Channels].iter().any(|rows| arguments.wants(*rows)) {
-        one_cell::run(arguments, &arguments.cluster(folder.join("one-cell"), &["eu"], 1)?, &mut table)?;
+        let cell = arguments.cluster(folder.join("one-cell"), &["eu"], arguments.cores.into())?;
+        one_cell::run(arguments, &cell, &mut table)?;
     }
     if [Rows::Between, Rows::Edge, Rows::Core].iter().any(|rows| arguments.wants(*rows)) {
         two_regions::run(

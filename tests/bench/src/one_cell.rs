@@ -1,4 +1,4 @@
-//! One region, two edges, one core, one broker: everything on the cores of this machine, the generator too.
+//! One region, two edges, one core or as many as asked for, one broker: everything on the cores of this machine, the generator too.
 
 use skywave_cluster::{Cluster, ClusterOptions, Kind};
 
