@@ -6,7 +6,7 @@
  * publication or a subscription survives, and how, is theirs to know (`outbox`, `subscription`).
  */
 import { Emitter } from './events.js';
-import { type Granted, type Withdrawn } from './grants.js';
+import { type Granted, type GrantedGap, type Withdrawn } from './grants.js';
 import { type SkywaveOptions } from './options.js';
 import { type Published } from './outbox.js';
 import { type Member } from './protocol.js';
@@ -47,8 +47,10 @@ export interface ClientEvents {
     granted: Granted;
     /** A backend took it out again, or the connection ended. */
     withdrawn: Withdrawn;
-    /** In a channel that a backend put this client into. Others come to their subscription. */
+    /** In a channel that a backend put this client into: each once and in order. Others come to their subscription. */
     publication: Publication;
+    /** Publications of such a channel that do not come. Those of others are announced to their subscription. */
+    gap: GrantedGap;
     /** Something went wrong that the client deals with by itself, e.g. `getToken` failed. */
     error: Error;
 }

@@ -50,6 +50,7 @@ export class Skywave extends Emitter {
         granted: (event) => this.emit('granted', event),
         withdrawn: (event) => this.emit('withdrawn', event),
         publication: (event) => this.emit('publication', event),
+        gap: (event) => this.emit('gap', event),
     });
     #state = 'disconnected';
     /** Carries everything. */
@@ -251,12 +252,14 @@ export class Skywave extends Emitter {
         this.#opening = new Connection(this.#env, this.#owner, { transport, base, open, connect, timeoutMs, heartbeatMs });
     }
     #established(connection) {
+        this.#leave();
+        // A listener may have closed the client.
+        if (this.#opening !== connection)
+            return;
         this.#opening = undefined;
         this.#places.begin();
-        this.#leaving?.close(CloseCode.normal, '');
         this.#leaving = this.#active;
         this.#active = connection;
-        this.#grants.ended();
         this.#negotiator.worked(connection.transport);
         this.#credentials.accepted();
         this.#env.clearTimeout(this.#stable);
@@ -268,6 +271,8 @@ export class Skywave extends Emitter {
         if (this.#leaving !== undefined) {
             this.#overlap = this.#env.setTimeout(() => this.#leave(), MOVE_OVERLAP_MS);
             this.#leaveWhenSettled();
+            if (this.#active !== connection)
+                return;
         }
         this.#setState('connected');
         this.emit('connected', this.info);
@@ -277,10 +282,10 @@ export class Skywave extends Emitter {
         const subscription = news && this.#subscriptions.get(news.channel);
         if (subscription !== undefined)
             subscription.pushed(connection, push);
+        else if (news !== undefined)
+            this.#grants.pushed(connection, push);
         else if (connection !== this.#active)
             return;
-        else if (news !== undefined)
-            this.#grants.pushed(push);
         else if (push.expiring !== undefined)
             void this.#renewToken();
         else if (push.move !== undefined)
@@ -299,10 +304,12 @@ export class Skywave extends Emitter {
         if (connection !== this.#active)
             return;
         this.#active = undefined;
-        this.#grants.ended();
         this.#leave();
         this.#env.clearTimeout(this.#stable);
         this.#detach(connection);
+        // A listener may have closed the client.
+        if (this.#state === 'disconnected')
+            return;
         // A move under way is the reconnect already.
         if (this.#opening !== undefined)
             this.#setState('connecting', loss);
@@ -370,6 +377,7 @@ export class Skywave extends Emitter {
     #detach(connection) {
         this.#outbox.detach();
         this.#queries.detach();
+        this.#grants.ended(connection);
         for (const subscription of this.#subscriptions.values())
             subscription.detach(connection);
     }
@@ -415,6 +423,7 @@ export class Skywave extends Emitter {
         this.#leaving = undefined;
         this.#env.clearTimeout(this.#overlap);
         leaving.close(CloseCode.normal, '');
+        this.#grants.ended(leaving);
         for (const subscription of this.#subscriptions.values())
             subscription.detach(leaving);
     }

@@ -13,7 +13,7 @@ import { Credentials } from './credentials.js';
 import { systemEnvironment, type Environment, type Timer } from './environment.js';
 import { SkywaveError } from './errors.js';
 import { Emitter } from './events.js';
-import { Grants, type Granted, type Withdrawn } from './grants.js';
+import { Grants, type Granted, type GrantedGap, type Withdrawn } from './grants.js';
 import { baseUrl, CONNECT_TIMEOUT_MS, DEFAULT_TRANSPORTS, type SkywaveOptions } from './options.js';
 import { DEFAULT_OUTBOX, encodeEphemeral, Outbox, type Published } from './outbox.js';
 import { decodeData, type Member, type Push, type Requests } from './protocol.js';
@@ -69,8 +69,10 @@ export interface ClientEvents {
   granted: Granted;
   /** A backend took it out again, or the connection ended. */
   withdrawn: Withdrawn;
-  /** In a channel that a backend put this client into. Others come to their subscription. */
+  /** In a channel that a backend put this client into: each once and in order. Others come to their subscription. */
   publication: Publication;
+  /** Publications of such a channel that do not come. Those of others are announced to their subscription. */
+  gap: GrantedGap;
   /** Something went wrong that the client deals with by itself, e.g. `getToken` failed. */
   error: Error;
 }
@@ -111,6 +113,7 @@ export class Skywave extends Emitter<ClientEvents> {
     granted: (event) => this.emit('granted', event),
     withdrawn: (event) => this.emit('withdrawn', event),
     publication: (event) => this.emit('publication', event),
+    gap: (event) => this.emit('gap', event),
   });
   #state: State = 'disconnected';
   /** Carries everything. */
@@ -322,12 +325,13 @@ export class Skywave extends Emitter<ClientEvents> {
   }
 
   #established(connection: Connection): void {
+    this.#leave();
+    // A listener may have closed the client.
+    if (this.#opening !== connection) return;
     this.#opening = undefined;
     this.#places.begin();
-    this.#leaving?.close(CloseCode.normal, '');
     this.#leaving = this.#active;
     this.#active = connection;
-    this.#grants.ended();
     this.#negotiator.worked(connection.transport);
     this.#credentials.accepted();
     this.#env.clearTimeout(this.#stable);
@@ -338,6 +342,7 @@ export class Skywave extends Emitter<ClientEvents> {
     if (this.#leaving !== undefined) {
       this.#overlap = this.#env.setTimeout(() => this.#leave(), MOVE_OVERLAP_MS);
       this.#leaveWhenSettled();
+      if (this.#active !== connection) return;
     }
     this.#setState('connected');
     this.emit('connected', this.info as ConnectionInfo);
@@ -347,8 +352,8 @@ export class Skywave extends Emitter<ClientEvents> {
     const news = push.pub ?? push.gap ?? push.join ?? push.leave ?? push.subscribed ?? push.unsubscribed;
     const subscription = news && this.#subscriptions.get(news.channel);
     if (subscription !== undefined) subscription.pushed(connection, push);
+    else if (news !== undefined) this.#grants.pushed(connection, push);
     else if (connection !== this.#active) return;
-    else if (news !== undefined) this.#grants.pushed(push);
     else if (push.expiring !== undefined) void this.#renewToken();
     else if (push.move !== undefined) this.#move(connection, push.move.target, push.move.within_ms);
   }
@@ -365,10 +370,11 @@ export class Skywave extends Emitter<ClientEvents> {
     }
     if (connection !== this.#active) return;
     this.#active = undefined;
-    this.#grants.ended();
     this.#leave();
     this.#env.clearTimeout(this.#stable);
     this.#detach(connection);
+    // A listener may have closed the client.
+    if (this.#state === 'disconnected') return;
     // A move under way is the reconnect already.
     if (this.#opening !== undefined) this.#setState('connecting', loss);
     else this.#judge(reconnectAfter(loss.code), loss);
@@ -432,6 +438,7 @@ export class Skywave extends Emitter<ClientEvents> {
   #detach(connection: Connection): void {
     this.#outbox.detach();
     this.#queries.detach();
+    this.#grants.ended(connection);
     for (const subscription of this.#subscriptions.values()) subscription.detach(connection);
   }
 
@@ -473,6 +480,7 @@ export class Skywave extends Emitter<ClientEvents> {
     this.#leaving = undefined;
     this.#env.clearTimeout(this.#overlap);
     leaving.close(CloseCode.normal, '');
+    this.#grants.ended(leaving);
     for (const subscription of this.#subscriptions.values()) subscription.detach(leaving);
   }
 

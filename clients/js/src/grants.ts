@@ -2,12 +2,26 @@
  * Channels a backend has put this client into. They last as long as the connection: the client does not ask for them
  * again after reconnecting, because only the backend knows whether it should be there.
  *
- * Bounded by what the server grants to one connection.
+ * - Each durable publication once and in order; what is left out is announced. It is not fetched: whoever wants it reads
+ *   history.
+ * - A push that overtakes its `subscribed` (streams of WebTransport are independent) waits for it.
+ * - While the client moves, a grant on the new connection takes the place of the one on the old, and both feed the same
+ *   sequence until the old connection is gone.
+ *
+ * It owns the grants and what waits for one. Bounded by what the server grants to one connection. It never asks the server
+ * for anything.
  */
 
 import { SkywaveError } from './errors.js';
-import { decodeData, type Position, type Push } from './protocol.js';
-import type { Publication } from './subscription.js';
+import { decodeData, type Position, type Push, type Pushes, type WirePublication, type WireSubscribed } from './protocol.js';
+import { Sequence } from './sequence.js';
+import type { Gap, Publication } from './subscription.js';
+
+/** Pushes kept of channels that are not known yet. What goes beyond pushes the oldest out, and is then found missing. */
+const EARLY_PUSHES = 1_024;
+
+/** A connection. Only which one it is counts here. */
+type Origin = object;
 
 export interface Granted {
   readonly channel: string;
@@ -15,9 +29,14 @@ export interface Granted {
   readonly position: Position | undefined;
 }
 
+/** Publications `from` … `to` (both included) of a channel that a backend put this client into do not come. */
+export interface GrantedGap extends Gap {
+  readonly channel: string;
+}
+
 export interface Withdrawn {
   readonly channel: string;
-  /** Absent when the connection ended. */
+  /** Absent when the connection ended, or when the application has subscribed to the channel itself or left it. */
   readonly error?: SkywaveError;
 }
 
@@ -25,47 +44,171 @@ export interface GrantListener {
   granted(event: Granted): void;
   withdrawn(event: Withdrawn): void;
   publication(event: Publication): void;
+  gap(event: GrantedGap): void;
+}
+
+interface Grant {
+  readonly sequence: Sequence;
+  /** The connection it stands on. */
+  on: Origin;
+  /** The one it stood on before, as long as that goes on. */
+  before: Origin | undefined;
+  /** Where `on` begins. What lies before it can come over `before` only. */
+  head: Position | undefined;
 }
 
 export class Grants {
   readonly #listener: GrantListener;
-  /** Epochs by channel. */
-  readonly #channels = new Map<string, string | undefined>();
+  readonly #channels = new Map<string, Grant>();
+  #early: { readonly of: Origin; readonly push: Push }[] = [];
 
   constructor(listener: GrantListener) {
     this.#listener = listener;
   }
 
-  /** Takes a push about a channel that the application has not subscribed to. */
-  pushed(push: Push): void {
+  /** Whether what this connection says of the channel is said of a grant. */
+  stands(channel: string, of: Origin): boolean {
+    const grant = this.#channels.get(channel);
+    return grant !== undefined && (grant.on === of || grant.before === of);
+  }
+
+  /** What a grant of the channel is judged by; whoever takes the channel over goes on with it. */
+  sequence(channel: string): Sequence | undefined {
+    return this.#channels.get(channel)?.sequence;
+  }
+
+  /** Takes a push about a channel that is granted, or that the application has not subscribed to. */
+  pushed(of: Origin, push: Push): void {
     if (push.subscribed !== undefined) {
-      const { channel, epoch, offset } = push.subscribed;
-      this.#channels.set(channel, epoch);
-      const position = epoch === undefined || offset === undefined ? undefined : { epoch, offset };
-      this.#listener.granted({ channel, position });
+      this.#granted(of, push.subscribed);
     } else if (push.unsubscribed !== undefined) {
       const { channel } = push.unsubscribed;
-      const error = SkywaveError.fromWire(push.unsubscribed);
-      if (this.#channels.delete(channel)) this.#listener.withdrawn({ channel, error });
-    } else if (push.gap !== undefined) {
-      if (this.#channels.has(push.gap.channel)) this.#channels.set(push.gap.channel, push.gap.epoch);
-    } else if (push.pub !== undefined && this.#channels.has(push.pub.channel)) {
-      this.#listener.publication(this.#publication(push.pub));
+      if (this.#channels.get(channel)?.on === of) this.#withdraw(channel, SkywaveError.fromWire(push.unsubscribed));
+    } else {
+      this.#deliver(of, push);
     }
   }
 
-  /** The connection has ended, and all grants with it. */
-  ended(): void {
-    const channels = [...this.#channels.keys()];
-    this.#channels.clear();
-    for (const channel of channels) this.#listener.withdrawn({ channel });
+  /** The application has the channel from here on, or wants it no more. False: it was not granted. */
+  takeOver(channel: string): boolean {
+    return this.#withdraw(channel, undefined);
   }
 
-  #publication(pub: NonNullable<Push['pub']>): Publication {
-    const { channel, id, from, time, offset } = pub;
-    const epoch = pub.epoch ?? this.#channels.get(channel);
-    if (pub.epoch !== undefined) this.#channels.set(channel, pub.epoch);
-    const position = offset && epoch !== undefined ? { epoch, offset } : undefined;
-    return { channel, position, id, from, time, data: decodeData(pub), recovered: false };
+  /** A connection has ended, and its grants with it. */
+  ended(of: Origin): void {
+    this.#early = this.#early.filter((kept) => kept.of !== of);
+    for (const [channel, grant] of [...this.#channels]) {
+      if (grant.on === of) {
+        this.#withdraw(channel, undefined);
+      } else if (grant.before === of) {
+        grant.before = undefined;
+        const { head, sequence } = grant;
+        if (head === undefined || head.epoch !== sequence.position?.epoch) continue;
+        this.#leaveOut(channel, sequence, head.offset, head.epoch);
+      }
+    }
   }
+
+  #granted(of: Origin, { channel, epoch, offset }: WireSubscribed): void {
+    const position = epoch === undefined || offset === undefined ? undefined : { epoch, offset };
+    const grant = this.#channels.get(channel);
+    if (grant === undefined) {
+      this.#channels.set(channel, { sequence: new Sequence(position), on: of, before: undefined, head: position });
+      this.#listener.granted({ channel, position });
+    } else {
+      this.#moved(channel, grant, of, position);
+    }
+    const its = this.#early.filter((kept) => kept.of === of && nameOf(kept.push) === channel);
+    this.#early = this.#early.filter((kept) => !its.includes(kept));
+    // A listener may have ended the grant meanwhile.
+    for (const { push } of its) if (this.#channels.has(channel)) this.#deliver(of, push);
+  }
+
+  /** The sequence stays where it is, so that what lies between the two connections is announced. */
+  #moved(channel: string, grant: Grant, to: Origin, position: Position | undefined): void {
+    if (grant.on !== to) grant.before = grant.on;
+    grant.on = to;
+    grant.head = position;
+    const { sequence } = grant;
+    if (position === undefined) return;
+    if (sequence.position === undefined) sequence.start(position);
+    else if (sequence.position.epoch !== position.epoch) this.#leaveOut(channel, sequence, position.offset, position.epoch);
+  }
+
+  #deliver(of: Origin, push: Push): void {
+    const news = push.pub ?? push.gap;
+    if (news === undefined) return;
+    const grant = this.#channels.get(news.channel);
+    if (grant === undefined || !this.stands(news.channel, of)) {
+      this.#keep(of, push);
+      return;
+    }
+    const { sequence } = grant;
+    if (push.pub !== undefined && !push.pub.offset) {
+      // Both connections carry it while the client moves: the newer one counts.
+      if (of === grant.on) this.#tell(push.pub, undefined);
+      return;
+    }
+    // Which epoch counts is for the newer connection to say.
+    if (of === grant.before && news.epoch !== undefined && news.epoch !== sequence.position?.epoch) return;
+    if (push.pub !== undefined) this.#publication(grant, push.pub, push.pub.offset as number);
+    else if (push.gap !== undefined) this.#gap(grant, push.gap);
+  }
+
+  #publication(grant: Grant, pub: WirePublication, offset: number): void {
+    const { sequence } = grant;
+    const epoch = pub.epoch ?? sequence.position?.epoch;
+    if (epoch === undefined) return;
+    // Granted as ephemeral: this is the first that has a place.
+    if (sequence.position === undefined) sequence.start({ epoch, offset: offset - 1 });
+    const verdict = sequence.take(offset, epoch);
+    if (verdict === 'duplicate') return;
+    if (verdict === 'hole') {
+      this.#leaveOut(pub.channel, sequence, offset - 1, epoch);
+      if (this.#channels.get(pub.channel) !== grant) return;
+      sequence.take(offset, epoch);
+    }
+    this.#tell(pub, sequence.position);
+  }
+
+  #gap(grant: Grant, { channel, epoch, from, to, reason }: Pushes['gap']): void {
+    const { sequence } = grant;
+    // A hole before it is another one.
+    if (sequence.position?.epoch === epoch) this.#leaveOut(channel, sequence, from - 1, epoch);
+    if (this.#channels.get(channel) !== grant) return;
+    // After a failover the channel goes on where the log was cut.
+    const failover = reason === 'failover';
+    const skipped = failover ? sequence.resume(from, to, { epoch, offset: from - 1 }) : sequence.skip(from, to, epoch);
+    if (skipped !== undefined) this.#listener.gap({ channel, ...skipped, epoch, reason });
+  }
+
+  /** Goes on after `to`, and announces what of it was not seen. In another epoch that is all that came before. */
+  #leaveOut(channel: string, sequence: Sequence, to: number, epoch: string): void {
+    const reason = sequence.position?.epoch === epoch ? 'unavailable' : 'epoch';
+    const skipped = sequence.skip(1, to, epoch);
+    if (skipped !== undefined) this.#listener.gap({ channel, ...skipped, epoch, reason });
+  }
+
+  #tell(pub: WirePublication, position: Position | undefined): void {
+    const { channel, id, from, time } = pub;
+    this.#listener.publication({ channel, position, id, from, time, data: decodeData(pub), recovered: false });
+  }
+
+  /** What has a position finds its place later; anything else may be lost. */
+  #keep(of: Origin, push: Push): void {
+    if (push.pub !== undefined && !push.pub.offset) return;
+    if (this.#early.length >= EARLY_PUSHES) this.#early.shift();
+    this.#early.push({ of, push });
+  }
+
+  #withdraw(channel: string, error: SkywaveError | undefined): boolean {
+    this.#early = this.#early.filter(({ push }) => nameOf(push) !== channel);
+    if (!this.#channels.delete(channel)) return false;
+    this.#listener.withdrawn(error === undefined ? { channel } : { channel, error });
+    return true;
+  }
+}
+
+function nameOf(push: Push): string | undefined {
+  return (push.pub ?? push.gap)?.channel;
 }

@@ -7,7 +7,7 @@ export type { Environment } from './environment.js';
 export { SkywaveError } from './errors.js';
 export type { LocalErrorCode } from './errors.js';
 export type { Emitter, Unlisten } from './events.js';
-export type { Granted, Withdrawn } from './grants.js';
+export type { Granted, GrantedGap, Withdrawn } from './grants.js';
 export type { SkywaveOptions } from './options.js';
 export type { OutboxLimits, Published } from './outbox.js';
 export { askForRoute } from './places.js';

@@ -130,21 +130,3 @@ test('a question survives a reconnect and a temporary error, but not a refusal o
   await server.env.advance(15_000);
   await late;
 });
-
-test('a backend puts the client into a channel, for as long as the connection lasts', async () => {
-  const server = new ScriptedServer();
-  const { client, link } = await server.connected();
-  const log = record(client, 'granted', 'publication', 'withdrawn');
-  link.say({ subscribed: { channel: 'chat:vip', epoch: 'a', offset: 7 } }, pub('chat:vip', 8), pub('chat:other', 1));
-  assert.deepEqual(log.map(({ name, event }) => [name, event.channel, event.position]), [
-    ['granted', 'chat:vip', { epoch: 'a', offset: 7 }],
-    ['publication', 'chat:vip', { epoch: 'a', offset: 8 }],
-  ]);
-  log.length = 0;
-  link.say({ unsubscribed: { channel: 'chat:vip', code: 'forbidden', message: 'no more' } }, pub('chat:vip', 9));
-  assert.deepEqual(log.map(({ name, event }) => [name, event.error?.code]), [['withdrawn', 'forbidden']]);
-  link.say({ subscribed: { channel: 'live:1' } });
-  log.length = 0;
-  link.lose();
-  assert.deepEqual(log, [{ name: 'withdrawn', event: { channel: 'live:1' } }]);
-});

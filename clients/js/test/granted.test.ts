@@ -1,0 +1,151 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import type { Skywave } from '../src/index.js';
+import { pub, record, ScriptedServer, type Json } from './support/scripted.js';
+
+const VIP = 'chat:vip';
+const subscribed = (offset: number, extra: Json = {}) => ({ subscribed: { channel: VIP, epoch: 'a', offset, ...extra } });
+
+/** What the client tells of granted channels. */
+const listen = (client: Skywave) => record(client, 'granted', 'publication', 'gap', 'withdrawn');
+
+/** Publications by offset, everything else by name. */
+const short = (log: { name: string; event: any }[]) =>
+  log.splice(0).map(({ name, event }) => (name === 'publication' ? (event.position?.offset ?? 'ephemeral') : name));
+
+/** Put into the channel at offset 5, on the first connection. */
+async function granted(server: ScriptedServer, options: Json = {}) {
+  const { client, link } = await server.connected(options);
+  const log = listen(client);
+  link.say(subscribed(5), pub(VIP, 6));
+  assert.deepEqual(short(log), ['granted', 6]);
+  return { client, link, log };
+}
+
+/** The same, and on the way to another node: both connections stand, because a subscription is not answered on the new one. */
+async function moving(server: ScriptedServer) {
+  const { client, link: old } = await server.connected();
+  client.subscribe('chat:own');
+  await old.answer(server.env, 'subscribe', { subscribed: { channel: 'chat:own', epoch: 'a', offset: 0 } });
+  const log = listen(client);
+  old.say(subscribed(5), pub(VIP, 6), { move: { within_ms: 10_000 } });
+  await server.env.advance(1_000);
+  const next = await server.link(2);
+  await next.greet(server.env, { node: 'n2' });
+  assert.equal(old.closed, undefined);
+  assert.deepEqual(short(log), ['granted', 6]);
+  /** Lets the client leave the old node. */
+  const settle = () => next.answer(server.env, 'subscribe', { subscribed: { channel: 'chat:own', epoch: 'a', offset: 0, recovery: 'exact' } });
+  return { client, old, next, log, settle };
+}
+
+test('a backend puts the client into a channel and takes it out again', async () => {
+  const server = new ScriptedServer();
+  const { client, link } = await server.connected();
+  const log = listen(client);
+  link.say({ subscribed: { channel: VIP, epoch: 'a', offset: 7 } }, pub(VIP, 8), pub('chat:other', 1));
+  assert.deepEqual(log.map(({ name, event }) => [name, event.channel, event.position]), [
+    ['granted', VIP, { epoch: 'a', offset: 7 }],
+    ['publication', VIP, { epoch: 'a', offset: 8 }],
+  ]);
+  log.length = 0;
+  link.say({ unsubscribed: { channel: VIP, code: 'forbidden', message: 'no more' } }, pub(VIP, 9));
+  assert.deepEqual(log.map(({ name, event }) => [name, event.error?.code]), [['withdrawn', 'forbidden']]);
+});
+
+test('copies are dropped, and what is missing is announced', async () => {
+  const server = new ScriptedServer();
+  const { link, log } = await granted(server);
+  link.say(pub(VIP, 6), pub(VIP, 5), pub(VIP, 9), pub(VIP, 8));
+  assert.deepEqual(log[0], { name: 'gap', event: { channel: VIP, from: 7, to: 8, epoch: 'a', reason: 'unavailable' } });
+  assert.deepEqual(short(log), ['gap', 9]);
+  link.say({ gap: { channel: VIP, epoch: 'b', from: 1, to: 3, reason: 'epoch' } }, pub(VIP, 4));
+  assert.deepEqual(log[0], { name: 'gap', event: { channel: VIP, from: 1, to: 3, epoch: 'b', reason: 'epoch' } });
+  assert.deepEqual(log[1]?.event.position, { epoch: 'b', offset: 4 });
+});
+
+test('a channel that a backend grants is told of until the connection ends', async () => {
+  const server = new ScriptedServer();
+  const { link, log } = await granted(server);
+  link.lose();
+  assert.deepEqual(log, [{ name: 'withdrawn', event: { channel: VIP } }]);
+  await server.env.advance(1_000);
+  const next = await server.link(2);
+  await next.greet(server.env);
+  next.say(pub(VIP, 7));
+  await server.env.settle();
+  assert.equal(log.length, 1);
+  assert.equal(next.all('subscribe').length, 0, 'it is not asked for again');
+});
+
+test('grants end when the application disconnects', async () => {
+  const server = new ScriptedServer();
+  const { client, log } = await granted(server);
+  client.disconnect();
+  assert.deepEqual(log, [{ name: 'withdrawn', event: { channel: VIP } }]);
+});
+
+test('a client that is closed because a grant ended stays closed', async () => {
+  const server = new ScriptedServer();
+  const { client, link } = await granted(server);
+  client.on('withdrawn', () => client.close());
+  link.lose();
+  await server.env.advance(60_000);
+  assert.equal(client.state, 'disconnected');
+  assert.equal(server.links.length, 1);
+});
+
+test('a client that is closed because a grant ended in a move stays closed', async () => {
+  const server = new ScriptedServer();
+  const { client, link } = await granted(server);
+  client.on('withdrawn', () => client.close());
+  link.say({ move: { within_ms: 10_000 } });
+  await server.env.advance(1_000);
+  const next = await server.link(2);
+  await next.greet(server.env);
+  assert.equal(client.state, 'disconnected');
+  assert.notEqual(next.closed, undefined);
+});
+
+test('so does one whose grant ended because it moved twice', async () => {
+  const server = new ScriptedServer();
+  const { client, next } = await moving(server);
+  client.on('withdrawn', () => client.close());
+  next.say({ move: { within_ms: 10_000 } });
+  await server.env.advance(1_000);
+  const third = await server.link(3);
+  await third.greet(server.env);
+  assert.equal(client.state, 'disconnected');
+  assert.notEqual(third.closed, undefined);
+});
+
+test('while the client moves, the grant on the new connection follows the one on the old without a copy', async () => {
+  const server = new ScriptedServer();
+  const { old, next, log, settle } = await moving(server);
+  old.say(pub(VIP, 7));
+  next.say(subscribed(7), pub(VIP, 8));
+  old.say(pub(VIP, 8), pub(VIP, 9));
+  next.say(pub(VIP, 9));
+  await settle();
+  assert.notEqual(old.closed, undefined, 'left');
+  next.say(pub(VIP, 10));
+  assert.deepEqual(short(log), [7, 8, 9, 10]);
+});
+
+test('what the old node did not send before it was left is announced', async () => {
+  const server = new ScriptedServer();
+  const { next, log, settle } = await moving(server);
+  next.say(subscribed(8));
+  assert.deepEqual(short(log), []);
+  await settle();
+  assert.deepEqual(log, [{ name: 'gap', event: { channel: VIP, from: 7, to: 8, epoch: 'a', reason: 'unavailable' } }]);
+});
+
+test('without a grant on the new connection it ends with the old one', async () => {
+  const server = new ScriptedServer();
+  const { old, log, settle } = await moving(server);
+  old.say(pub(VIP, 7));
+  await settle();
+  assert.deepEqual(short(log), [7, 'withdrawn']);
+});
