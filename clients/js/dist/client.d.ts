@@ -45,7 +45,7 @@ export interface ClientEvents {
     };
     /** A backend put this client into a channel; its publications come as the client's own `publication` events. */
     granted: Granted;
-    /** A backend took it out again, or the connection ended. */
+    /** A backend took it out again, the connection ended, or a subscription of the application's own took the channel over. */
     withdrawn: Withdrawn;
     /** In a channel that a backend put this client into: each once and in order. Others come to their subscription. */
     publication: Publication;

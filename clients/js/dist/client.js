@@ -201,6 +201,8 @@ export class Skywave extends Emitter {
         publishEphemeral: (channel, data) => client.publishEphemeral(channel, data),
         presence: (channel) => client.presence(channel),
         renewToken: () => client.#renewToken(),
+        granted: (channel) => client.#grants.sequence(channel),
+        takeOver: (channel) => client.#grants.takeOver(channel),
         ended: (channel) => void client.#subscriptions.delete(channel),
         settled: () => client.#leaveWhenSettled(),
     }))(this);
@@ -280,7 +282,8 @@ export class Skywave extends Emitter {
     #pushed(connection, push) {
         const news = push.pub ?? push.gap ?? push.join ?? push.leave ?? push.subscribed ?? push.unsubscribed;
         const subscription = news && this.#subscriptions.get(news.channel);
-        if (subscription !== undefined)
+        // Until a subscription has taken a granted channel over, the grant goes on.
+        if (subscription !== undefined && !this.#grants.stands(subscription.channel, connection))
             subscription.pushed(connection, push);
         else if (news !== undefined)
             this.#grants.pushed(connection, push);

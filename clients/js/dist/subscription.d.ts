@@ -5,6 +5,9 @@
  * While a subscribe is under way, what arrives on that connection is kept until its answer: over WebTransport the
  * publications have a stream of their own and may overtake it. While the client moves between two nodes, the old
  * connection goes on delivering until the new one answers; the position sorts out what comes twice.
+ *
+ * A channel that a backend has granted stays the grant's until the server has taken the subscription. Both go by the same
+ * sequence, so the subscription begins behind what the grant has delivered.
  */
 import type { Environment } from './environment.js';
 import { SkywaveError } from './errors.js';
@@ -12,6 +15,7 @@ import { Emitter } from './events.js';
 import type { Published } from './outbox.js';
 import type { PositionStore } from './positions.js';
 import type { GapReason, Member, Position, WireGap } from './protocol.js';
+import { Sequence } from './sequence.js';
 export interface Publication<Data = unknown> {
     readonly channel: string;
     /** `undefined` for an ephemeral publication. */
@@ -80,6 +84,10 @@ export interface SubscriptionHost {
     publishEphemeral(channel: string, data: unknown): boolean;
     presence(channel: string): Promise<readonly Member[]>;
     renewToken(): Promise<boolean>;
+    /** What a grant of the channel is judged by, if a backend has made one. */
+    granted(channel: string): Sequence | undefined;
+    /** Ends such a grant in favour of the subscription; false when there is none. */
+    takeOver(channel: string): boolean;
     /** The subscription ended. */
     ended(channel: string): void;
     /** A subscribe was answered, well or badly. */

@@ -5,6 +5,9 @@
  * While a subscribe is under way, what arrives on that connection is kept until its answer: over WebTransport the
  * publications have a stream of their own and may overtake it. While the client moves between two nodes, the old
  * connection goes on delivering until the new one answers; the position sorts out what comes twice.
+ *
+ * A channel that a backend has granted stays the grant's until the server has taken the subscription. Both go by the same
+ * sequence, so the subscription begins behind what the grant has delivered.
  */
 import { Backoff } from './backoff.js';
 import { retryOf } from './codes.js';
@@ -36,7 +39,8 @@ export class Subscription extends Emitter {
         this.host = host;
         this.channel = channel;
         this.#presence = options.presence ?? false;
-        this.#sequence = new Sequence(options.recover ?? host.positions?.load(channel));
+        const position = options.recover ?? host.positions?.load(channel);
+        this.#sequence = (position === undefined ? host.granted(channel) : undefined) ?? new Sequence(position);
         this.#backoff = new Backoff(() => host.env.random());
     }
     get state() {
@@ -70,6 +74,8 @@ export class Subscription extends Emitter {
             connection?.request('unsubscribe', { channel: this.channel }, () => { });
         }
         this.#end(undefined);
+        // For the server the channel is left, whoever asked for it.
+        this.host.takeOver(this.channel);
     }
     /** @internal Subscribes on `connection`; another one that served goes on until the answer. */
     attach(connection) {
@@ -130,7 +136,9 @@ export class Subscription extends Emitter {
             this.#early = [];
             this.#asking = undefined;
             this.#serving = connection;
-            this.#start(reply.subscribed, asked);
+            this.#takeOver();
+            if (!this.#ended)
+                this.#start(reply.subscribed, asked);
             // A hole among these is no news: they precede what the recovery will bring.
             for (const push of early)
                 if (!this.#ended)
@@ -160,7 +168,21 @@ export class Subscription extends Emitter {
             this.#skipped(this.#sequence.resume(from, to, { epoch, offset }), epoch, reason);
         }
     }
+    /** Ends a grant of this channel; false when there is none. From here on all that comes is ours. */
+    #takeOver() {
+        if (!this.host.takeOver(this.channel))
+            return false;
+        if (!this.#ended)
+            this.#moved();
+        return true;
+    }
     #refused(connection, error) {
+        if (error.code === 'already_subscribed' && this.#takeOver()) {
+            // It was a backend that did: leave, and join again from where the grant stood.
+            if (!this.#ended && this.#asking === connection)
+                this.#subscribe(connection, true);
+            return;
+        }
         const retry = retryOf(error.code);
         const failure = SkywaveError.fromWire(error);
         if (retry === 'never') {

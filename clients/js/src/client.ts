@@ -67,7 +67,7 @@ export interface ClientEvents {
   move: { readonly target: string | undefined };
   /** A backend put this client into a channel; its publications come as the client's own `publication` events. */
   granted: Granted;
-  /** A backend took it out again, or the connection ended. */
+  /** A backend took it out again, the connection ended, or a subscription of the application's own took the channel over. */
   withdrawn: Withdrawn;
   /** In a channel that a backend put this client into: each once and in order. Others come to their subscription. */
   publication: Publication;
@@ -274,6 +274,8 @@ export class Skywave extends Emitter<ClientEvents> {
     publishEphemeral: (channel, data) => client.publishEphemeral(channel, data),
     presence: (channel) => client.presence(channel),
     renewToken: () => client.#renewToken(),
+    granted: (channel) => client.#grants.sequence(channel),
+    takeOver: (channel) => client.#grants.takeOver(channel),
     ended: (channel) => void client.#subscriptions.delete(channel),
     settled: () => client.#leaveWhenSettled(),
   }))(this);
@@ -351,7 +353,8 @@ export class Skywave extends Emitter<ClientEvents> {
   #pushed(connection: Connection, push: Push): void {
     const news = push.pub ?? push.gap ?? push.join ?? push.leave ?? push.subscribed ?? push.unsubscribed;
     const subscription = news && this.#subscriptions.get(news.channel);
-    if (subscription !== undefined) subscription.pushed(connection, push);
+    // Until a subscription has taken a granted channel over, the grant goes on.
+    if (subscription !== undefined && !this.#grants.stands(subscription.channel, connection)) subscription.pushed(connection, push);
     else if (news !== undefined) this.#grants.pushed(connection, push);
     else if (connection !== this.#active) return;
     else if (push.expiring !== undefined) void this.#renewToken();

@@ -6,6 +6,7 @@ import { pub, record, ScriptedServer, type Json } from './support/scripted.js';
 
 const VIP = 'chat:vip';
 const subscribed = (offset: number, extra: Json = {}) => ({ subscribed: { channel: VIP, epoch: 'a', offset, ...extra } });
+const refused = (code: string) => ({ error: { code, message: 'no' } });
 
 /** What the client tells of granted channels. */
 const listen = (client: Skywave) => record(client, 'granted', 'publication', 'gap', 'withdrawn');
@@ -148,4 +149,109 @@ test('without a grant on the new connection it ends with the old one', async () 
   old.say(pub(VIP, 7));
   await settle();
   assert.deepEqual(short(log), [7, 'withdrawn']);
+});
+
+test('a granted channel that the application subscribes to is its own, without a copy or a hole', async () => {
+  const server = new ScriptedServer();
+  const { client, link, log } = await granted(server);
+  const channel = client.subscribe(VIP);
+  const own = record(channel, 'publication', 'gap', 'recovered', 'error');
+  const first = await link.expect(server.env, 'subscribe');
+  link.say(pub(VIP, 7), { id: first.id, ...refused('already_subscribed') });
+  assert.deepEqual(short(log), [7, 'withdrawn'], 'the grant serves until it is taken over');
+  await link.expect(server.env, 'unsubscribe');
+  const ask = await link.expect(server.env, 'subscribe');
+  assert.deepEqual(ask.subscribe, { channel: VIP, recover: { epoch: 'a', offset: 7 } });
+  // On its way when the grant ended.
+  link.say(pub(VIP, 8), { id: ask.id, ...subscribed(9, { recovery: 'exact' }) }, pub(VIP, 8), pub(VIP, 9), pub(VIP, 10));
+  assert.deepEqual(short(own), [8, 9, 'recovered', 10]);
+  assert.deepEqual(log, []);
+  assert.equal(channel.state, 'subscribed');
+});
+
+test('where it went on is saved when a subscription takes a grant over', async () => {
+  const saved = new Map<string, any>();
+  const positions = { load: (channel: string) => saved.get(channel), save: (channel: string, position: unknown) => void saved.set(channel, position) };
+  const server = new ScriptedServer();
+  const { client, link } = await granted(server, { positions });
+  client.subscribe(VIP);
+  await link.answer(server.env, 'subscribe', refused('already_subscribed'));
+  assert.deepEqual(saved.get(VIP), { epoch: 'a', offset: 6 });
+});
+
+test('a subscription that names where to start starts there', async () => {
+  const server = new ScriptedServer();
+  const { client, link } = await granted(server);
+  const own = record(client.subscribe(VIP, { recover: { epoch: 'a', offset: 2 } }), 'publication');
+  await link.answer(server.env, 'subscribe', refused('already_subscribed'));
+  const ask = await link.answer(server.env, 'subscribe', subscribed(6, { recovery: 'exact' }));
+  assert.equal(ask.subscribe.recover.offset, 2);
+  link.say(pub(VIP, 3));
+  assert.deepEqual(short(own), [3]);
+});
+
+test('a grant outlives a subscription that is refused', async () => {
+  const server = new ScriptedServer();
+  const { client, link, log } = await granted(server);
+  const own = record(client.subscribe(VIP), 'publication', 'unsubscribed');
+  link.say(pub(VIP, 7));
+  await link.answer(server.env, 'subscribe', refused('forbidden'));
+  link.say(pub(VIP, 8));
+  assert.deepEqual(short(log), [7, 8]);
+  assert.deepEqual(short(own), ['unsubscribed']);
+});
+
+test('a backend ends the grant while the application subscribes: the subscription goes on by itself', async () => {
+  const server = new ScriptedServer();
+  const { client, link, log } = await granted(server);
+  const channel = client.subscribe(VIP);
+  const own = record(channel, 'publication', 'unsubscribed');
+  link.say(pub(VIP, 7), { unsubscribed: { channel: VIP, code: 'forbidden', message: 'out' } });
+  await link.answer(server.env, 'subscribe', subscribed(7, { recovery: 'exact' }));
+  link.say(pub(VIP, 7), pub(VIP, 8));
+  assert.deepEqual(short(log), [7, 'withdrawn']);
+  assert.deepEqual(short(own), [8]);
+});
+
+test('subscribing on the new connection takes over what was granted on the old one', async () => {
+  const server = new ScriptedServer();
+  const { client, old, next, log } = await moving(server);
+  const own = record(client.subscribe(VIP), 'publication', 'gap');
+  await next.expect(server.env, 'subscribe');
+  const ask = await next.expect(server.env, 'subscribe');
+  assert.deepEqual(ask.subscribe.recover, { epoch: 'a', offset: 6 });
+  // Streams are independent: this one overtakes the answer.
+  next.say(pub(VIP, 8));
+  old.say(pub(VIP, 7));
+  assert.deepEqual(short(log), [7]);
+  next.say({ id: ask.id, ...subscribed(8, { recovery: 'exact' }) });
+  old.say(pub(VIP, 8), pub(VIP, 9));
+  next.say(pub(VIP, 7), pub(VIP, 8), pub(VIP, 9));
+  assert.deepEqual(short(log), ['withdrawn']);
+  assert.deepEqual(short(own), [8, 9]);
+});
+
+test('a lost connection while a granted channel is subscribed to leaves no hole', async () => {
+  const server = new ScriptedServer();
+  const { client, link, log } = await granted(server);
+  const own = record(client.subscribe(VIP), 'publication');
+  link.say(pub(VIP, 7));
+  link.lose();
+  assert.deepEqual(short(log), [7, 'withdrawn']);
+  await server.env.advance(1_000);
+  const next = await server.link(2);
+  await next.greet(server.env);
+  const ask = await next.answer(server.env, 'subscribe', subscribed(8, { recovery: 'exact' }));
+  assert.deepEqual(ask.subscribe.recover, { epoch: 'a', offset: 7 });
+  next.say(pub(VIP, 8));
+  assert.deepEqual(short(own), [8]);
+});
+
+test('unsubscribing ends the grant too', async () => {
+  const server = new ScriptedServer();
+  const { client, link, log } = await granted(server);
+  client.subscribe(VIP).unsubscribe();
+  await link.expect(server.env, 'unsubscribe');
+  link.say(pub(VIP, 7));
+  assert.deepEqual(short(log), ['withdrawn']);
 });
