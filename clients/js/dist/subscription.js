@@ -105,7 +105,8 @@ export class Subscription extends Emitter {
         if (this.#ended)
             return;
         if (connection === this.#asking) {
-            if (this.#early.length < EARLY_PUSHES)
+            // An end said before the answer is of what stood before: a subscription, or a grant.
+            if (push.unsubscribed === undefined && this.#early.length < EARLY_PUSHES)
                 this.#early.push(push);
         }
         else if (connection === this.#serving) {

@@ -210,7 +210,8 @@ export class Subscription<Data = unknown> extends Emitter<SubscriptionEvents<Dat
   pushed(connection: Connection, push: Push): void {
     if (this.#ended) return;
     if (connection === this.#asking) {
-      if (this.#early.length < EARLY_PUSHES) this.#early.push(push);
+      // An end said before the answer is of what stood before: a subscription, or a grant.
+      if (push.unsubscribed === undefined && this.#early.length < EARLY_PUSHES) this.#early.push(push);
     } else if (connection === this.#serving) {
       if (this.#take(push) === 'hole') this.#subscribe(connection, true);
     }

@@ -255,3 +255,16 @@ test('unsubscribing ends the grant too', async () => {
   link.say(pub(VIP, 7));
   assert.deepEqual(short(log), ['withdrawn']);
 });
+
+test('a grant that ends while it is taken over does not end the subscription that follows it', async () => {
+  const server = new ScriptedServer();
+  const { client, link } = await granted(server);
+  const channel = client.subscribe(VIP);
+  const own = record(channel, 'publication', 'unsubscribed');
+  await link.answer(server.env, 'subscribe', refused('already_subscribed'));
+  const ask = await link.expect(server.env, 'subscribe');
+  link.say({ unsubscribed: { channel: VIP, code: 'forbidden', message: 'out' } });
+  link.say({ id: ask.id, ...subscribed(6, { recovery: 'exact' }) }, pub(VIP, 7));
+  assert.deepEqual(short(own), [7]);
+  assert.equal(channel.state, 'subscribed');
+});
