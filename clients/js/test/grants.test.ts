@@ -175,10 +175,20 @@ test('a grant that moves into another epoch says so, and the old connection has 
   assert.deepEqual(grants.sequence(CHANNEL)?.position, at(4, 'f'));
 });
 
+test('once another epoch counts, the old connection owes nothing', () => {
+  const { grants, told } = listening();
+  grants.pushed(OLD, subscribed(at(5)));
+  grants.pushed(NEW, subscribed(at(9)));
+  grants.pushed(NEW, gap(1, 2, 'f', 'epoch'));
+  grants.ended(OLD);
+  grants.pushed(NEW, publication(3, 'f'));
+  assert.deepEqual(told(), ['granted at 5', 'gap 1-2 f epoch', '3']);
+});
+
 test('a listener that gives the channel up gets nothing more of it', () => {
   const told: string[] = [];
   const grants: Grants = new Grants({
-    granted: () => {},
+    granted: () => told.push('granted'),
     withdrawn: () => told.push('withdrawn'),
     publication: () => told.push('publication'),
     gap: ({ channel }) => {
@@ -189,5 +199,9 @@ test('a listener that gives the channel up gets nothing more of it', () => {
   grants.pushed(OLD, publication(8));
   grants.pushed(OLD, publication(9));
   grants.pushed(OLD, subscribed(at(5)));
+  assert.deepEqual(told.splice(0), ['granted', 'gap', 'withdrawn'], 'nor of what waited');
+  grants.pushed(OLD, subscribed(at(8)));
+  assert.deepEqual(told.splice(0), ['granted']);
+  grants.pushed(OLD, gap(10, 11, 'e', 'retention'));
   assert.deepEqual(told, ['gap', 'withdrawn']);
 });
