@@ -7,15 +7,21 @@
 //!   one is a hole: the channel is joined again from the last position.
 //! - A gap that the server announces becomes an event. If it only could not read at the moment, it is asked again first.
 //! - While the client moves to another node the channel is joined there too; both connections feed the same check.
+//! - While a backend's grant of the channel stands, the subscription keeps to its position, unless the application named
+//!   where to start. So it begins right behind what the grant has delivered.
 //!
 //! Never: delivers an offset twice, goes past a hole without an event, or reads a clock.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use skywave_protocol::error::Retry;
 use skywave_protocol::message::{GapReason, Recovery, Subscribe, Subscribed};
-use skywave_protocol::{ChannelName, Epoch, ErrorCode, Offset, Position, Push, Request, WireError};
+use skywave_protocol::{
+    ChannelName, Epoch, ErrorCode, Offset, Position, Publication, Push, Request, WireError,
+};
 
+use super::sequence::{Missing, Sequence, Verdict};
 use super::{LinkId, Millis};
 use crate::config::Start;
 use crate::event::SubscriptionEvent;
@@ -48,7 +54,9 @@ pub(crate) struct Channel {
     presence: bool,
     /// Exclusive lower bound wanted by the application, until its epoch is known.
     wanted_after: Option<Offset>,
-    last: Option<Position>,
+    sequence: Sequence,
+    /// The application named no start: a grant may say it.
+    follows: bool,
     stage: Stage,
     /// While moving: the connection moved to, and whether the channel is joined there.
     successor: Option<(LinkId, bool)>,
@@ -62,6 +70,7 @@ pub(crate) struct Channel {
 impl Channel {
     pub(crate) fn new(name: ChannelName, start: Start, presence: bool) -> Self {
         let from_beginning = matches!(start, Start::Beginning);
+        let follows = matches!(start, Start::Now);
         let (wanted_after, last) = match start {
             Start::Now => (None, None),
             Start::Beginning => (Some(0), None),
@@ -72,7 +81,8 @@ impl Channel {
             name,
             presence,
             wanted_after,
-            last,
+            sequence: Sequence::at(last),
+            follows,
             stage: Stage::Idle,
             successor: None,
             early: VecDeque::new(),
@@ -89,6 +99,24 @@ impl Channel {
 
     pub(crate) fn is_joined_on(&self, link: LinkId) -> bool {
         self.stage == Stage::Joined(link) || self.successor == Some((link, true))
+    }
+
+    /// A `subscribe` is under way there.
+    pub(crate) fn is_joining_on(&self, link: LinkId) -> bool {
+        self.stage == Stage::Joining(link) || self.successor == Some((link, false))
+    }
+
+    /// Where a grant of this channel stands. The machine tells it as long as there is one, which is until the server has
+    /// taken the subscription.
+    pub(crate) fn follow(&mut self, grant: &Sequence) {
+        if self.follows {
+            self.sequence = grant.clone();
+        }
+    }
+
+    /// What waits for the answer to a `subscribe` that is given up.
+    pub(crate) fn into_early(self) -> impl Iterator<Item = (LinkId, Push)> {
+        self.early.into_iter()
     }
 
     /// When to try again.
@@ -156,24 +184,33 @@ impl Channel {
         }
         self.attempts = 0;
         match (&subscribed.position, &subscribed.recovery) {
-            (None, _) => self.last = None,
+            (None, _) => self.sequence = Sequence::default(),
             (Some(head), None) => match self.wanted_after.take() {
                 // Now that the epoch is known, the wanted offset is a position to recover from.
                 Some(after) if after < head.offset => {
-                    self.last = Some(Position { epoch: head.epoch.clone(), offset: after });
+                    let wanted = Position { epoch: head.epoch.clone(), offset: after };
+                    self.sequence = Sequence::at(Some(wanted));
                     return self.rejoin(link);
                 }
-                _ => self.last = Some(head.clone()),
+                _ if self.sequence.position().is_none() => {
+                    self.sequence = Sequence::at(Some(head.clone()));
+                }
+                // A grant has come further since the server was asked.
+                _ => announce(self.sequence.leave_out(&head.epoch, head.offset), &mut step),
             },
-            (Some(_), Some(Recovery::Exact)) => self.from_beginning = false,
+            (Some(head), Some(Recovery::Exact)) => {
+                self.from_beginning = false;
+                self.sequence.adopt(&head.epoch);
+            }
             (Some(head), Some(Recovery::Gap { from, to, reason })) => {
                 if self.may_ask_again(*reason) && self.successor.is_none() {
                     return self.ask_again(link);
                 }
                 if std::mem::take(&mut self.from_beginning) && *reason == GapReason::Retention {
-                    self.last = Some(Position { epoch: head.epoch.clone(), offset: *to });
+                    self.sequence = Sequence::at(Some(Position { epoch: head.epoch.clone(), offset: *to }));
                 } else {
-                    self.gap(head.epoch.clone(), *from, *to, *reason, &mut step);
+                    let (epoch, from, to, reason) = (head.epoch.clone(), *from, *to, *reason);
+                    announce(self.sequence.skip(Missing { epoch, from, to, reason }), &mut step);
                 }
             }
         }
@@ -194,19 +231,51 @@ impl Channel {
     }
 
     /// `subscribe` was refused. `retry_at` is used if it may be tried again; `None`: the subscription has ended.
-    pub(crate) fn handle_error(&mut self, link: LinkId, error: WireError, retry_at: Millis) -> Option<Step> {
-        let mut step = Step::default();
-        if let Some((of, false)) = self.successor
-            && of == link
-        {
+    /// `granted`: a grant of the channel has just ended in its favour.
+    pub(crate) fn handle_refused(
+        &mut self,
+        link: LinkId,
+        error: &WireError,
+        retry_at: Millis,
+        granted: bool,
+    ) -> Option<Step> {
+        if !self.is_joining_on(link) {
+            return Some(Step::default());
+        }
+        // A backend was faster: there is nothing to wait for, unless it goes on like this.
+        if error.code == ErrorCode::AlreadySubscribed && (granted || self.attempts == 0) {
+            self.attempts = self.attempts.saturating_add(1);
+            return Some(self.leave_and_join(link));
+        }
+        if self.successor == Some((link, false)) {
             // The first connection still serves the channel; once it is gone, the channel starts again here.
             self.successor = None;
-            return Some(step);
+            return Some(Step::default());
         }
-        match self.stage {
-            Stage::Joining(of) | Stage::Joined(of) if of == link => {}
-            _ => return Some(step),
+        self.fail(error, retry_at)
+    }
+
+    /// The server has ended the subscription; arguments and result as in [`Channel::handle_refused`]. An end that is said
+    /// while a `subscribe` is under way is of what stood before it.
+    pub(crate) fn handle_revoked(
+        &mut self,
+        link: LinkId,
+        error: &WireError,
+        retry_at: Millis,
+    ) -> Option<Step> {
+        if !self.is_joined_on(link) {
+            return Some(Step::default());
         }
+        if self.successor == Some((link, true)) && error.code.retry() != Retry::Never {
+            // As above.
+            self.successor = None;
+            return Some(Step::default());
+        }
+        self.fail(error, retry_at)
+    }
+
+    fn fail(&mut self, error: &WireError, retry_at: Millis) -> Option<Step> {
+        let mut step = Step::default();
         if error.code == ErrorCode::AlreadySubscribed {
             step.requests.push(Request::Unsubscribe { channel: self.name.clone() });
         } else if error.code.retry() == Retry::Never {
@@ -218,11 +287,20 @@ impl Channel {
         Some(step)
     }
 
-    /// A push of this channel that is not `Unsubscribed`.
+    /// Leaves what a backend has made there, and joins.
+    fn leave_and_join(&mut self, link: LinkId) -> Step {
+        if self.successor != Some((link, false)) {
+            return self.rejoin(link);
+        }
+        self.early.retain(|(of, _)| *of != link);
+        let leave = Request::Unsubscribe { channel: self.name.clone() };
+        Step { requests: vec![leave, self.subscribe()], events: vec![] }
+    }
+
+    /// A push of this channel that is no end of a subscription that stands.
     pub(crate) fn handle_push(&mut self, link: LinkId, push: Push) -> Step {
         let mut step = Step::default();
-        let joining = self.stage == Stage::Joining(link) || self.successor == Some((link, false));
-        if joining {
+        if self.is_joining_on(link) {
             if self.early.len() < EARLY_PUSHES {
                 self.early.push_back((link, push));
             }
@@ -239,28 +317,11 @@ impl Channel {
                 step.events.extend(counts.then_some(event));
             }
             Push::Publication { epoch, publication, .. } => {
-                let Some(epoch) = epoch.or_else(|| self.last.as_ref().map(|last| last.epoch.clone())) else {
-                    return step;
-                };
-                let last = self
-                    .last
-                    .get_or_insert_with(|| Position { epoch: epoch.clone(), offset: publication.offset - 1 });
-                if last.epoch != epoch {
-                    self.gap(epoch.clone(), 1, publication.offset - 1, GapReason::Epoch, &mut step);
-                } else if publication.offset > last.offset + 1 && self.may_ask_again(GapReason::Unavailable) {
-                    return self.ask_again(link);
-                }
-                self.advance(&epoch, publication, &mut step);
+                let Some(epoch) = epoch.or_else(|| self.sequence.epoch().cloned()) else { return step };
+                return self.publication(link, epoch, publication);
             }
             Push::Gap { epoch, from, to, reason, .. } => {
-                let last = self.last.as_ref().filter(|last| last.epoch == epoch).map(|last| last.offset);
-                if last.is_some_and(|last| to <= last) && reason != GapReason::Failover {
-                    return step;
-                }
-                if self.may_ask_again(reason) {
-                    return self.ask_again(link);
-                }
-                self.gap(epoch, from, to, reason, &mut step);
+                return self.gap(link, Missing { epoch, from, to, reason });
             }
             Push::Join { member, .. } => step.events.push(SubscriptionEvent::Join(member)),
             Push::Leave { member, .. } => step.events.push(SubscriptionEvent::Leave(member)),
@@ -271,19 +332,18 @@ impl Channel {
 
     /// The push comes after something that is missing.
     fn leaves_hole(&self, push: &Push) -> bool {
-        let Some(last) = &self.last else { return false };
-        let same_epoch = |epoch: Option<&Epoch>| epoch.is_none_or(|epoch| *epoch == last.epoch);
         match push {
             Push::Publication { epoch, publication, .. } => {
-                same_epoch(epoch.as_ref()) && publication.offset > last.offset + 1
+                let epoch = epoch.as_ref().or_else(|| self.sequence.epoch());
+                epoch.is_some_and(|epoch| self.sequence.lacks_before(epoch, publication.offset))
             }
-            Push::Gap { epoch, from, .. } => same_epoch(Some(epoch)) && *from > last.offset + 1,
+            Push::Gap { epoch, from, .. } => self.sequence.lacks_before(epoch, *from),
             _ => false,
         }
     }
 
     fn may_ask_again(&self, reason: GapReason) -> bool {
-        reason == GapReason::Unavailable && self.asked_again < ASK_AGAIN && self.last.is_some()
+        reason == GapReason::Unavailable && self.asked_again < ASK_AGAIN && self.sequence.position().is_some()
     }
 
     fn ask_again(&mut self, link: LinkId) -> Step {
@@ -309,37 +369,52 @@ impl Channel {
     fn subscribe(&self) -> Request {
         Request::Subscribe(Subscribe {
             channel: self.name.clone(),
-            recover: self.last.clone(),
+            recover: self.sequence.position().cloned(),
             presence: self.presence,
         })
     }
 
     /// Delivers the publication if it is new, after an event about whatever lies between it and the last one.
-    fn advance(
-        &mut self,
-        epoch: &Epoch,
-        publication: std::sync::Arc<skywave_protocol::Publication>,
-        step: &mut Step,
-    ) {
-        let next = self.last.as_ref().map_or(publication.offset, |last| last.offset + 1);
-        if publication.offset < next {
-            return;
-        }
-        if publication.offset > next {
-            self.gap(epoch.clone(), next, publication.offset - 1, GapReason::Unavailable, step);
+    fn publication(&mut self, link: LinkId, epoch: Epoch, publication: Arc<Publication>) -> Step {
+        let mut step = Step::default();
+        let offset = publication.offset;
+        match self.sequence.judge(&epoch, offset) {
+            Verdict::Seen => return step,
+            Verdict::Next => {}
+            Verdict::Hole => {
+                if self.sequence.epoch() == Some(&epoch) && self.may_ask_again(GapReason::Unavailable) {
+                    return self.ask_again(link);
+                }
+                announce(self.sequence.leave_out(&epoch, offset - 1), &mut step);
+            }
         }
         self.asked_again = 0;
-        let position = Position { epoch: epoch.clone(), offset: publication.offset };
-        self.last = Some(position.clone());
-        step.events.push(SubscriptionEvent::Publication { position: Some(position), publication });
+        let position = Some(self.sequence.reach(epoch, offset));
+        step.events.push(SubscriptionEvent::Publication { position, publication });
+        step
     }
 
-    fn gap(&mut self, epoch: Epoch, from: Offset, to: Offset, reason: GapReason, step: &mut Step) {
-        // After a failover the channel goes on where the log was cut: at the positions that were lost.
-        let offset = if reason == GapReason::Failover { from.saturating_sub(1) } else { to };
-        self.last = Some(Position { epoch: epoch.clone(), offset });
-        if from <= to {
-            step.events.push(SubscriptionEvent::Gap { epoch, from, to, reason });
+    /// Announces the gap, after a hole before it; unless it is worth asking again.
+    fn gap(&mut self, link: LinkId, gap: Missing) -> Step {
+        let mut step = Step::default();
+        let mut ahead = self.sequence.clone();
+        if ahead.skip(gap.clone()).is_none() {
+            return step;
         }
+        let hole = self.sequence.lacks_before(&gap.epoch, gap.from);
+        let reason = if hole { GapReason::Unavailable } else { gap.reason };
+        if self.may_ask_again(reason) {
+            return self.ask_again(link);
+        }
+        if hole {
+            announce(self.sequence.leave_out(&gap.epoch, gap.from - 1), &mut step);
+        }
+        announce(self.sequence.skip(gap), &mut step);
+        step
     }
+}
+
+fn announce(missing: Option<Missing>, step: &mut Step) {
+    let gap = |Missing { epoch, from, to, reason }| SubscriptionEvent::Gap { epoch, from, to, reason };
+    step.events.extend(missing.map(gap));
 }

@@ -168,6 +168,10 @@ impl Machine {
             channel.link_lost(id);
         }
         self.output.extend(self.grants.link_lost(id).into_iter().map(Output::Granted));
+        let names: Vec<ChannelName> = self.channels.keys().cloned().collect();
+        for name in names {
+            self.follow_grant(&name);
+        }
     }
 
     /// Ends a connection from this side and treats it as lost.

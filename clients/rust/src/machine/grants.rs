@@ -1,19 +1,24 @@
-//! Channels that a backend has put this client into, one connection at a time. They end with their connection and are not asked for
-//! again: only the backend knows whether the client should be there.
+//! Channels that a backend has put this client into. They last as long as the connection and are not asked for again: only the
+//! backend knows whether the client should be there.
 //!
-//! - Each durable publication once and in order; what the server leaves out is announced. There is no position to recover
-//!   from: whoever wants what came before reads history.
+//! - Each durable publication once and in order; what is left out is announced. It is not fetched: whoever wants it reads
+//!   history.
 //! - A push that overtakes its `subscribed` (streams of WebTransport are independent) waits for it.
-//! - While the client moves, a grant on the new connection takes the place of the one on the old.
+//! - While the client moves, a grant on the new connection takes the place of the one on the old, and both feed the same
+//!   sequence as long as both stand.
+//! - A grant goes on until the server has taken a subscription of the application, which follows its sequence.
 //!
-//! Bounded by what the server grants to one connection. Never: asks the server for anything.
+//! Owns the grants and what waits for one. Bounded by what the server grants to one connection. Never: asks the server for
+//! anything.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-use skywave_protocol::message::{GapReason, Subscribed};
-use skywave_protocol::{ChannelName, Position, Push, WireError};
+use skywave_protocol::message::Subscribed;
+use skywave_protocol::{ChannelName, Epoch, Position, Publication, Push, WireError};
 
 use super::LinkId;
+use super::sequence::{Missing, Sequence, Verdict};
 use crate::event::GrantEvent;
 
 /// Pushes kept of channels that are not known yet. What goes beyond pushes the oldest out, and is then found missing.
@@ -21,34 +26,49 @@ const EARLY_PUSHES: usize = 1_024;
 
 #[derive(Debug, Default)]
 pub(super) struct Grants {
-    channels: HashMap<ChannelName, Grant>,
+    channels: BTreeMap<ChannelName, Grant>,
     early: VecDeque<(LinkId, Push)>,
 }
 
 #[derive(Debug)]
 struct Grant {
-    link: LinkId,
-    /// `None`: ephemeral.
-    last: Option<Position>,
+    /// Without a position: ephemeral.
+    sequence: Sequence,
+    /// The connection it stands on.
+    on: LinkId,
+    /// The one it stood on before, as long as that goes on.
+    before: Option<LinkId>,
+    /// Where `on` begins. What lies before it can come over `before` only.
+    head: Option<Position>,
 }
 
 impl Grants {
-    /// What stands, as it was told when it began; for somebody who begins to listen.
+    /// What stands, with where it goes on from; for somebody who begins to listen.
     pub(super) fn standing(&self) -> Vec<GrantEvent> {
         let granted = |(channel, grant): (&ChannelName, &Grant)| GrantEvent::Granted {
             channel: channel.clone(),
-            position: grant.last.clone(),
+            position: grant.sequence.position().cloned(),
         };
         self.channels.iter().map(granted).collect()
     }
 
-    /// Takes a push about a channel that the application has not subscribed to.
+    /// Whether what this connection says of the channel is said of a grant.
+    pub(super) fn stands(&self, channel: &ChannelName, link: LinkId) -> bool {
+        self.channels.get(channel).is_some_and(|grant| grant.is_on(link))
+    }
+
+    /// What a grant of the channel is judged by.
+    pub(super) fn sequence(&self, channel: &ChannelName) -> Option<&Sequence> {
+        self.channels.get(channel).map(|grant| &grant.sequence)
+    }
+
+    /// Takes a push about a channel that is granted, or that the application has not subscribed to.
     pub(super) fn pushed(&mut self, link: LinkId, push: Push) -> Vec<GrantEvent> {
         let mut events = Vec::new();
         match push {
             Push::Subscribed(subscribed) => self.granted(link, subscribed, &mut events),
             Push::Unsubscribed { channel, error } => {
-                if self.channels.get(&channel).is_some_and(|grant| grant.link == link) {
+                if self.channels.get(&channel).is_some_and(|grant| grant.on == link) {
                     events.extend(self.withdraw(&channel, Some(error)));
                 }
             }
@@ -59,17 +79,12 @@ impl Grants {
 
     fn granted(&mut self, link: LinkId, subscribed: Subscribed, events: &mut Vec<GrantEvent>) {
         let Subscribed { channel, position, .. } = subscribed;
-        let moved = self.channels.get_mut(&channel).is_some_and(|grant| {
-            let known = grant.last.as_ref().zip(position.as_ref());
-            // Where it stood counts, so that what lies between the two connections is announced.
-            if known.is_none_or(|(last, position)| last.epoch != position.epoch) {
-                grant.last.clone_from(&position);
-            }
-            grant.link = link;
-            true
-        });
-        if !moved {
-            self.channels.insert(channel.clone(), Grant { link, last: position.clone() });
+        if let Some(grant) = self.channels.get_mut(&channel) {
+            tell(&channel, grant.moved(link, position), events);
+        } else {
+            let sequence = Sequence::at(position.clone());
+            let grant = Grant { sequence, on: link, before: None, head: position.clone() };
+            self.channels.insert(channel.clone(), grant);
             events.push(GrantEvent::Granted { channel: channel.clone(), position });
         }
         let (its, others) = std::mem::take(&mut self.early)
@@ -83,57 +98,15 @@ impl Grants {
 
     fn deliver(&mut self, link: LinkId, push: Push, events: &mut Vec<GrantEvent>) {
         let Some(name) = name_of(&push).cloned() else { return };
-        let Some(grant) = self.channels.get_mut(&name) else {
-            self.keep(link, push);
-            return;
-        };
-        match push {
-            Push::Publication { channel, publication, .. } if publication.is_ephemeral() => {
-                // Both connections carry it while the client moves: the newer one counts.
-                let counts = grant.link == link;
-                let event = GrantEvent::Publication { channel, position: None, publication };
-                events.extend(counts.then_some(event));
-            }
-            Push::Publication { channel, epoch, publication } => {
-                let epoch = epoch.or_else(|| grant.last.as_ref().map(|last| last.epoch.clone()));
-                let Some(epoch) = epoch else { return };
-                let offset = publication.offset;
-                if let Some(last) = grant.last.as_ref().filter(|last| last.epoch == epoch) {
-                    if offset <= last.offset {
-                        return;
-                    }
-                    let (from, to, reason) = (last.offset + 1, offset - 1, GapReason::Unavailable);
-                    if from <= to {
-                        let (channel, epoch) = (channel.clone(), epoch.clone());
-                        events.push(GrantEvent::Gap { channel, epoch, from, to, reason });
-                    }
-                }
-                let position = Position { epoch, offset };
-                grant.last = Some(position.clone());
-                events.push(GrantEvent::Publication { channel, position: Some(position), publication });
-            }
-            Push::Gap { channel, epoch, from, to, reason } => {
-                let last = grant.last.as_ref().filter(|last| last.epoch == epoch).map(|last| last.offset);
-                if last.is_some_and(|last| to <= last) && reason != GapReason::Failover {
-                    return;
-                }
-                // After a failover the channel goes on where the log was cut.
-                let offset = if reason == GapReason::Failover { from.saturating_sub(1) } else { to };
-                grant.last = Some(Position { epoch: epoch.clone(), offset });
-                events.push(GrantEvent::Gap { channel, epoch, from, to, reason });
-            }
-            _ => {}
+        match self.channels.get_mut(&name).filter(|grant| grant.is_on(link)) {
+            Some(grant) => grant.deliver(link, push, events),
+            None => self.keep(link, push),
         }
     }
 
     /// What has a position finds its place later; anything else may be lost.
     fn keep(&mut self, link: LinkId, push: Push) {
-        let ephemeral = match &push {
-            Push::Publication { publication, .. } => publication.is_ephemeral(),
-            Push::Gap { .. } => false,
-            _ => true,
-        };
-        if ephemeral {
+        if matches!(&push, Push::Publication { publication, .. } if publication.is_ephemeral()) {
             return;
         }
         if self.early.len() >= EARLY_PUSHES {
@@ -142,7 +115,7 @@ impl Grants {
         self.early.push_back((link, push));
     }
 
-    /// The application has a subscription of its own from here on, or a backend has ended the grant.
+    /// The application has the channel from here on or wants it no more, or a backend has ended the grant.
     pub(super) fn withdraw(&mut self, channel: &ChannelName, error: Option<WireError>) -> Option<GrantEvent> {
         self.early.retain(|(_, push)| name_of(push) != Some(channel));
         self.channels.remove(channel).map(|_| GrantEvent::Withdrawn { channel: channel.clone(), error })
@@ -150,10 +123,108 @@ impl Grants {
 
     /// A connection is gone, and its grants with it.
     pub(super) fn link_lost(&mut self, link: LinkId) -> Vec<GrantEvent> {
+        let mut events = Vec::new();
         self.early.retain(|(of, _)| *of != link);
-        let gone = self.channels.extract_if(|_, grant| grant.link == link);
-        gone.map(|(channel, _)| GrantEvent::Withdrawn { channel, error: None }).collect()
+        self.channels.retain(|channel, grant| {
+            if grant.before == Some(link) {
+                grant.before = None;
+                tell(channel, grant.owed(), &mut events);
+            } else if grant.on == link {
+                // A new connection may break while the old one goes on.
+                let Some(before) = grant.before.take() else {
+                    events.push(GrantEvent::Withdrawn { channel: channel.clone(), error: None });
+                    return false;
+                };
+                grant.on = before;
+            }
+            true
+        });
+        events
     }
+}
+
+impl Grant {
+    fn is_on(&self, link: LinkId) -> bool {
+        self.on == link || self.before == Some(link)
+    }
+
+    /// The sequence stays where it is, so that what lies between the two connections is announced.
+    fn moved(&mut self, to: LinkId, head: Option<Position>) -> Option<Missing> {
+        if self.on != to {
+            self.before = Some(self.on);
+        }
+        self.on = to;
+        self.head = head;
+        let head = self.head.as_ref()?;
+        match self.sequence.epoch() {
+            None => {
+                self.sequence = Sequence::at(Some(head.clone()));
+                None
+            }
+            Some(epoch) if *epoch == head.epoch => None,
+            Some(_) => self.sequence.leave_out(&head.epoch, head.offset),
+        }
+    }
+
+    /// What the old connection has not delivered when it ends. In another epoch it owes nothing any more.
+    fn owed(&mut self) -> Option<Missing> {
+        let head = self.head.as_ref().filter(|head| self.sequence.epoch() == Some(&head.epoch))?;
+        self.sequence.leave_out(&head.epoch, head.offset)
+    }
+
+    fn deliver(&mut self, link: LinkId, push: Push, events: &mut Vec<GrantEvent>) {
+        // Which epoch counts is for the newer connection to say.
+        let has_a_say = |epoch: &Epoch| self.on == link || self.sequence.epoch() == Some(epoch);
+        match push {
+            Push::Publication { channel, publication, .. } if publication.is_ephemeral() => {
+                // Both connections carry it while the client moves: the newer one counts.
+                let counts = self.on == link;
+                let event = GrantEvent::Publication { channel, position: None, publication };
+                events.extend(counts.then_some(event));
+            }
+            Push::Publication { channel, epoch, publication } => {
+                let epoch = epoch.or_else(|| self.sequence.epoch().cloned());
+                if let Some(epoch) = epoch.filter(has_a_say) {
+                    self.publication(channel, epoch, publication, events);
+                }
+            }
+            Push::Gap { channel, epoch, from, to, reason } if has_a_say(&epoch) => {
+                // A hole before it is another one.
+                if self.sequence.lacks_before(&epoch, from) {
+                    tell(&channel, self.sequence.leave_out(&epoch, from - 1), events);
+                }
+                tell(&channel, self.sequence.skip(Missing { epoch, from, to, reason }), events);
+            }
+            _ => {}
+        }
+    }
+
+    fn publication(
+        &mut self,
+        channel: ChannelName,
+        epoch: Epoch,
+        publication: Arc<Publication>,
+        events: &mut Vec<GrantEvent>,
+    ) {
+        let offset = publication.offset;
+        match self.sequence.judge(&epoch, offset) {
+            Verdict::Seen => return,
+            Verdict::Next => {}
+            Verdict::Hole => tell(&channel, self.sequence.leave_out(&epoch, offset - 1), events),
+        }
+        let position = Some(self.sequence.reach(epoch, offset));
+        events.push(GrantEvent::Publication { channel, position, publication });
+    }
+}
+
+fn tell(channel: &ChannelName, missing: Option<Missing>, events: &mut Vec<GrantEvent>) {
+    events.extend(missing.map(|Missing { epoch, from, to, reason }| GrantEvent::Gap {
+        channel: channel.clone(),
+        epoch,
+        from,
+        to,
+        reason,
+    }));
 }
 
 fn name_of(push: &Push) -> Option<&ChannelName> {
@@ -164,108 +235,4 @@ fn name_of(push: &Push) -> Option<&ChannelName> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use skywave_protocol::{Epoch, ErrorCode, Payload, Publication};
-
-    use super::*;
-
-    const OLD: LinkId = LinkId(1);
-    const NEW: LinkId = LinkId(2);
-
-    fn channel() -> ChannelName {
-        ChannelName::parse("vip").unwrap()
-    }
-
-    fn position(epoch: &str, offset: u64) -> Position {
-        Position { epoch: Epoch::parse(epoch).unwrap(), offset }
-    }
-
-    fn subscribed(position: Option<Position>) -> Push {
-        Push::Subscribed(Subscribed { channel: channel(), position, recovery: None })
-    }
-
-    fn publication(offset: u64) -> Push {
-        let data = Payload::from_json(b"1").unwrap();
-        let publication = Arc::new(Publication { offset, id: None, from: None, time_ms: 0, data });
-        Push::Publication { channel: channel(), epoch: None, publication }
-    }
-
-    /// What is told, in short.
-    fn short(events: Vec<GrantEvent>) -> Vec<String> {
-        let one = |event| match event {
-            GrantEvent::Granted { position, .. } => {
-                format!("granted at {}", position.map_or(0, |position| position.offset))
-            }
-            GrantEvent::Publication { position, .. } => {
-                position.map_or("ephemeral".into(), |it| it.offset.to_string())
-            }
-            GrantEvent::Gap { from, to, .. } => format!("gap {from}-{to}"),
-            GrantEvent::Withdrawn { error, .. } => {
-                error.map_or("ended".into(), |error| error.code.name().into())
-            }
-        };
-        events.into_iter().map(one).collect()
-    }
-
-    #[test]
-    fn each_publication_comes_once_in_order_and_what_is_left_out_is_announced() {
-        let mut grants = Grants::default();
-        let mut told = Vec::new();
-        told.extend(grants.pushed(OLD, subscribed(Some(position("e", 5)))));
-        for offset in [4, 5, 6, 6, 9, 7] {
-            told.extend(grants.pushed(OLD, publication(offset)));
-        }
-        let (epoch, reason) = (Epoch::parse("f").unwrap(), GapReason::Epoch);
-        told.extend(grants.pushed(OLD, Push::Gap { channel: channel(), epoch, from: 1, to: 2, reason }));
-        told.extend(grants.pushed(OLD, publication(3)));
-        assert_eq!(short(told), ["granted at 5", "6", "gap 7-8", "9", "gap 1-2", "3"]);
-        assert_eq!(short(grants.standing()), ["granted at 3"]);
-    }
-
-    #[test]
-    fn a_publication_that_overtakes_its_grant_waits_for_it() {
-        let mut grants = Grants::default();
-        for offset in [4, 6, 7, 0] {
-            assert_eq!(grants.pushed(OLD, publication(offset)), []);
-        }
-        // Of another connection: it says nothing about this one.
-        assert_eq!(grants.pushed(NEW, publication(8)), []);
-        assert_eq!(short(grants.pushed(OLD, subscribed(Some(position("e", 5))))), ["granted at 5", "6", "7"]);
-        for offset in 1..2 * EARLY_PUSHES as u64 {
-            let stray = publication(offset);
-            let Push::Publication { publication, epoch, .. } = stray else { unreachable!() };
-            let channel = ChannelName::parse("other").unwrap();
-            assert_eq!(grants.pushed(OLD, Push::Publication { channel, epoch, publication }), []);
-        }
-        assert_eq!(grants.early.len(), EARLY_PUSHES);
-    }
-
-    #[test]
-    fn a_grant_ends_with_its_connection_or_by_the_backend() {
-        let mut grants = Grants::default();
-        grants.pushed(OLD, subscribed(None));
-        assert_eq!(short(grants.pushed(OLD, publication(0))), ["ephemeral"]);
-        assert_eq!(short(grants.link_lost(OLD)), ["ended"]);
-        assert_eq!(grants.pushed(OLD, publication(0)), []);
-        grants.pushed(NEW, subscribed(None));
-        let error = WireError::new(ErrorCode::Forbidden, "out");
-        let out = |error: &WireError| Push::Unsubscribed { channel: channel(), error: error.clone() };
-        assert_eq!(grants.pushed(OLD, out(&error)), [], "said by a connection that has no grant");
-        assert_eq!(short(grants.pushed(NEW, out(&error))), ["forbidden"]);
-        assert_eq!(grants.pushed(NEW, out(&error)), []);
-    }
-
-    #[test]
-    fn a_grant_moves_to_a_new_connection_without_a_copy_or_a_silent_hole() {
-        let mut grants = Grants::default();
-        grants.pushed(OLD, subscribed(Some(position("e", 5))));
-        assert_eq!(short(grants.pushed(OLD, publication(6))), ["6"]);
-        assert_eq!(grants.pushed(NEW, subscribed(Some(position("e", 7)))), []);
-        assert_eq!(short(grants.pushed(OLD, publication(7))), ["7"]);
-        assert_eq!(grants.link_lost(OLD), []);
-        assert_eq!(short(grants.pushed(NEW, publication(9))), ["gap 8-8", "9"]);
-        assert_eq!(short(grants.link_lost(NEW)), ["ended"]);
-    }
-}
+mod tests;

@@ -2,8 +2,8 @@
 //!
 //! - The *active* connection serves everything. On `move` a *successor* is opened beside it; when all channels are joined
 //!   there and nothing is in flight on the old one, it takes over. If the active one breaks first, it takes over at once.
-//! - [`publishing`] decides about publishes, [`channel`] about one subscription, [`grants`] about those that a backend has made,
-//!   [`link`] knows one connection.
+//! - [`publishing`] decides about publishes, [`channel`] about one subscription, [`grants`] about those that a backend has made;
+//!   both judge what comes by a [`sequence`]. [`link`] knows one connection.
 //!
 //! Time comes in as milliseconds of a monotonic clock, randomness from a seed. Never: waits, or touches a socket.
 
@@ -15,6 +15,7 @@ mod output;
 mod places;
 mod publishing;
 mod replies;
+mod sequence;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -161,10 +162,26 @@ impl Machine {
         if self.channels.contains_key(&channel) {
             return false;
         }
-        self.output.extend(self.grants.withdraw(&channel, None).map(Output::Granted));
         self.channels.insert(channel.clone(), Channel::new(channel.clone(), start, presence));
+        self.follow_grant(&channel);
         self.start_channel(now, &channel);
         true
+    }
+
+    /// Where a grant stands is where a subscription of the same channel will go on.
+    fn follow_grant(&mut self, name: &ChannelName) {
+        if let (Some(channel), Some(grant)) = (self.channels.get_mut(name), self.grants.sequence(name)) {
+            channel.follow(grant);
+        }
+    }
+
+    /// Ends a grant in favour of the application's subscription, or because it is not wanted any more; `false`: there was
+    /// none.
+    fn take_over(&mut self, name: &ChannelName) -> bool {
+        let withdrawn = self.grants.withdraw(name, None);
+        let stood = withdrawn.is_some();
+        self.output.extend(withdrawn.map(Output::Granted));
+        stood
     }
 
     /// Tells of the grants that stand: somebody begins to listen.
@@ -179,6 +196,8 @@ impl Machine {
                     link.tell(Request::Unsubscribe { channel: channel.clone() });
                 }
             }
+            // For the server the channel is left, whoever asked for it.
+            self.take_over(channel);
         }
     }
 

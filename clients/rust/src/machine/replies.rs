@@ -79,6 +79,9 @@ impl Machine {
                 self.promote_if_done(now);
             }
             (Awaiting::Subscribe(name), Reply::Subscribed(subscribed)) => {
+                if self.channels.get(&name).is_some_and(|channel| channel.is_joining_on(id)) {
+                    self.take_over(&name);
+                }
                 if let Some(channel) = self.channels.get_mut(&name) {
                     let step = channel.handle_subscribed(id, subscribed);
                     self.carry_out(now, id, &name, step);
@@ -86,7 +89,8 @@ impl Machine {
                 self.promote_if_done(now);
             }
             (Awaiting::Subscribe(name), Reply::Error(error)) => {
-                self.handle_channel_error(now, id, &name, error);
+                self.handle_subscribe_refused(now, id, &name, error);
+                self.promote_if_done(now);
             }
             (Awaiting::Application(ticket), reply) => self.handle_answer(now, ticket, reply),
             (Awaiting::Refresh, Reply::Error(error)) => {
@@ -141,20 +145,37 @@ impl Machine {
         }
     }
 
-    fn handle_channel_error(&mut self, now: Millis, id: LinkId, name: &ChannelName, error: WireError) {
-        let Some(attempts) = self.channels.get(name).map(|channel| channel.attempts()) else { return };
-        let retry_at = now + self.wait_ms(attempts, error.retry_after_ms);
+    fn handle_subscribe_refused(&mut self, now: Millis, id: LinkId, name: &ChannelName, error: WireError) {
+        let Some(channel) = self.channels.get(name) else { return };
+        let joining = channel.is_joining_on(id);
+        let retry_at = now + self.wait_ms(channel.attempts(), error.retry_after_ms);
+        // The server has the channel by a backend's doing: the subscription goes on where the grant stands.
+        let granted = joining && error.code == ErrorCode::AlreadySubscribed && self.take_over(name);
         let Some(channel) = self.channels.get_mut(name) else { return };
-        match channel.handle_error(id, error.clone(), retry_at) {
+        match channel.handle_refused(id, &error, retry_at, granted) {
             Some(step) => self.carry_out(now, id, name, step),
             None => self.end_channel(name, error),
         }
     }
 
+    fn handle_revoked(&mut self, now: Millis, id: LinkId, name: &ChannelName, error: WireError) {
+        let Some(attempts) = self.channels.get(name).map(|channel| channel.attempts()) else { return };
+        let retry_at = now + self.wait_ms(attempts, error.retry_after_ms);
+        let Some(channel) = self.channels.get_mut(name) else { return };
+        match channel.handle_revoked(id, &error, retry_at) {
+            Some(step) => self.carry_out(now, id, name, step),
+            None => self.end_channel(name, error),
+        }
+    }
+
+    /// A grant of the channel stays: what the server has said of one since it was asked is for the grants.
     fn end_channel(&mut self, name: &ChannelName, error: WireError) {
-        self.channels.remove(name);
+        let Some(channel) = self.channels.remove(name) else { return };
         let event = SubscriptionEvent::Ended(error);
         self.output.push_back(Output::Event { channel: name.clone(), event });
+        for (of, push) in channel.into_early() {
+            self.output.extend(self.grants.pushed(of, push).into_iter().map(Output::Granted));
+        }
     }
 
     fn handle_answer(&mut self, now: Millis, ticket: u64, reply: Reply) {
@@ -181,10 +202,6 @@ impl Machine {
             | Push::Join { channel, .. }
             | Push::Leave { channel, .. } => channel.clone(),
             Push::Subscribed(subscribed) => subscribed.channel.clone(),
-            Push::Unsubscribed { channel, error } if self.channels.contains_key(channel) => {
-                let (channel, error) = (channel.clone(), error.clone());
-                return self.handle_channel_error(now, id, &channel, error);
-            }
             Push::Unsubscribed { channel, .. } => channel.clone(),
             Push::Move { target, within_ms } => {
                 if self.active.as_ref().is_some_and(|link| link.id == id) {
@@ -206,11 +223,20 @@ impl Machine {
                 return self.handle_broken(now, id, broken);
             }
         };
-        if let Some(channel) = self.channels.get_mut(&name) {
-            let step = channel.handle_push(id, push);
-            self.carry_out(now, id, &name, step);
-        } else {
-            self.output.extend(self.grants.pushed(id, push).into_iter().map(Output::Granted));
+        // Until the server has taken a subscription, a grant of the channel goes on.
+        let granted = self.grants.stands(&name, id);
+        match (self.channels.get_mut(&name).filter(|_| !granted), push) {
+            (Some(channel), Push::Unsubscribed { error, .. }) if channel.is_joined_on(id) => {
+                self.handle_revoked(now, id, &name, error);
+            }
+            (Some(channel), push) => {
+                let step = channel.handle_push(id, push);
+                self.carry_out(now, id, &name, step);
+            }
+            (None, push) => {
+                self.output.extend(self.grants.pushed(id, push).into_iter().map(Output::Granted));
+                self.follow_grant(&name);
+            }
         }
     }
 }

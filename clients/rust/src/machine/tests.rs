@@ -13,6 +13,8 @@ use super::*;
 use crate::error::PublishError;
 use crate::event::{GrantEvent, State, SubscriptionEvent};
 
+mod granted;
+
 /// A machine, its clock, and what it has asked for.
 struct Script {
     machine: Machine,
@@ -68,10 +70,6 @@ fn pushed(offset: u64) -> ServerMessage {
 
 fn subscribed(at: u64, recovery: Option<Recovery>) -> Reply {
     Reply::Subscribed(Subscribed { channel: channel("c"), position: Some(position(at)), recovery })
-}
-
-fn granted(at: u64) -> Subscribed {
-    Subscribed { channel: channel("c"), position: Some(position(at)), recovery: None }
 }
 
 impl Script {
@@ -209,6 +207,26 @@ impl Script {
         let heard = heard.collect();
         self.outputs.retain(|output| !matches!(output, Output::Event { .. }));
         heard
+    }
+
+    /// What is told of granted channels, in short, since the last call.
+    fn grants(&mut self) -> Vec<String> {
+        self.drain();
+        let told = self.outputs.iter().filter_map(|output| match output {
+            Output::Granted(event) => Some(match event {
+                GrantEvent::Granted { position, .. } => {
+                    format!("granted at {}", position.as_ref().map_or(0, |position| position.offset))
+                }
+                GrantEvent::Publication { publication, .. } => publication.offset.to_string(),
+                GrantEvent::Gap { from, to, reason, .. } => format!("gap {from}-{to} {reason:?}"),
+                GrantEvent::Withdrawn { error: None, .. } => "ended".into(),
+                GrantEvent::Withdrawn { error: Some(error), .. } => error.code.name().into(),
+            }),
+            _ => None,
+        });
+        let told = told.collect();
+        self.outputs.retain(|output| !matches!(output, Output::Granted(_)));
+        told
     }
 
     /// Subscribes and is joined at an offset.
@@ -432,6 +450,86 @@ fn a_new_epoch_and_a_failover_are_announced() {
     script.say(link, gap("f", 2, 3, GapReason::Failover));
     script.say(link, pushed(2));
     assert_eq!(script.heard(), ["gap 2-3 Failover", "2"]);
+}
+
+fn gap_push(epoch_name: &str, from: u64, to: u64, reason: GapReason) -> ServerMessage {
+    ServerMessage::Push(Push::Gap { channel: channel("c"), epoch: epoch(epoch_name), from, to, reason })
+}
+
+fn unsubscribed_push() -> ServerMessage {
+    let error = WireError::new(ErrorCode::Forbidden, "out");
+    ServerMessage::Push(Push::Unsubscribed { channel: channel("c"), error })
+}
+
+#[test]
+fn of_a_gap_only_what_was_not_seen_is_told_and_a_hole_before_it_is_recovered() {
+    let (mut script, link) = Script::connected();
+    script.subscribe(link, 5);
+    script.say(link, gap_push("e", 4, 7, GapReason::Retention));
+    assert_eq!(script.heard(), ["gap 6-7 Retention"]);
+    script.say(link, gap_push("e", 10, 11, GapReason::Retention));
+    assert_eq!(rejoins(&mut script, link).0, Some(7));
+    assert!(script.heard().is_empty());
+}
+
+#[test]
+fn after_an_exact_recovery_into_a_new_epoch_nothing_is_announced() {
+    let (mut script, link) = Script::connected();
+    script.subscribe(link, 5);
+    script.lose(link, None);
+    let link = script.reconnect();
+    let request = script.request(link);
+    let answer = Subscribed {
+        channel: channel("c"),
+        position: Some(Position { epoch: epoch("f"), offset: 6 }),
+        recovery: Some(Recovery::Exact),
+    };
+    script.reply(link, request.id, Reply::Subscribed(answer));
+    for offset in [5, 6] {
+        let (epoch, publication) = (Some(epoch("f")), publication(offset));
+        script
+            .say(link, ServerMessage::Push(Push::Publication { channel: channel("c"), epoch, publication }));
+    }
+    assert_eq!(script.heard(), ["subscribed", "6"]);
+}
+
+#[test]
+fn a_log_that_began_anew_is_announced_though_nothing_of_it_is_missing() {
+    let (mut script, link) = Script::connected();
+    script.subscribe(link, 5);
+    script.say(link, gap_push("f", 1, 0, GapReason::Epoch));
+    script.say(link, pushed(1));
+    assert_eq!(script.heard(), ["gap 1-0 Epoch", "1"]);
+}
+
+#[test]
+fn an_end_that_is_said_before_the_answer_is_of_what_stood_before() {
+    let (mut script, link) = Script::connected();
+    script.subscribe(link, 5);
+    script.say(link, pushed(8));
+    let (_, request) = rejoins(&mut script, link);
+    script.say(link, unsubscribed_push());
+    script.reply(link, request, subscribed(8, Some(Recovery::Exact)));
+    script.say(link, pushed(6));
+    assert_eq!(script.heard(), ["subscribed", "6"]);
+    script.say(link, unsubscribed_push());
+    assert_eq!(script.heard(), ["ended forbidden"]);
+}
+
+#[test]
+fn a_subscription_that_ends_on_the_node_moved_to_has_ended() {
+    let (mut script, old) = Script::connected();
+    script.subscribe(old, 5);
+    script.publish(1);
+    script.sent(old);
+    script.say(old, ServerMessage::Push(Push::Move { target: None, within_ms: 10_000 }));
+    script.wait();
+    let new = script.opened();
+    script.accept(new);
+    let request = script.request(new);
+    script.reply(new, request.id, subscribed(5, Some(Recovery::Exact)));
+    script.say(new, unsubscribed_push());
+    assert_eq!(script.heard(), ["subscribed", "ended forbidden"]);
 }
 
 #[test]
@@ -665,36 +763,6 @@ fn closing_answers_everything() {
     script.publish(3);
     script.drain();
     assert!(matches!(script.outputs[..], [Output::Published { ticket: 3, result: Err(_) }]));
-}
-
-#[test]
-fn a_channel_that_a_backend_grants_is_told_of_until_the_connection_ends() {
-    let (mut script, link) = Script::connected();
-    script.say(link, ServerMessage::Push(Push::Subscribed(granted(5))));
-    script.say(link, pushed(6));
-    script.lose(link, None);
-    let link = script.reconnect();
-    script.say(link, pushed(7));
-    let told = script.outputs.iter().filter_map(|output| match output {
-        Output::Granted(GrantEvent::Granted { position, .. }) => Some(position.clone().unwrap().offset),
-        Output::Granted(GrantEvent::Publication { position, .. }) => Some(position.clone().unwrap().offset),
-        Output::Granted(GrantEvent::Withdrawn { error: None, .. }) => Some(0),
-        _ => None,
-    });
-    assert_eq!(told.collect::<Vec<_>>(), [5, 6, 0]);
-    assert!(script.sent(link).is_empty(), "it is not asked for again");
-}
-
-#[test]
-fn a_granted_channel_that_the_application_subscribes_to_is_its_own() {
-    let (mut script, link) = Script::connected();
-    script.say(link, ServerMessage::Push(Push::Subscribed(granted(5))));
-    script.outputs.clear();
-    script.subscribe(link, 5);
-    let ended = |output: &Output| matches!(output, Output::Granted(GrantEvent::Withdrawn { .. }));
-    assert_eq!(script.outputs.iter().filter(|output| ended(output)).count(), 1);
-    script.say(link, pushed(6));
-    assert_eq!(script.heard().last().unwrap(), "6");
 }
 
 #[test]
