@@ -266,6 +266,11 @@ impl Client {
     /// Begins to hear of the channels that a backend puts this client into, with those that it is in already. Without this
     /// they are ignored. As with a subscription, nothing is read from the server while the queue is full.
     ///
+    /// What is left out is announced and not fetched; [`Client::history`] may have it. To keep such a channel over
+    /// reconnects, [`Client::subscribe`] to it: the grant goes on until the server has taken the subscription, which begins
+    /// right behind it unless its start is named. If the server refuses, the grant stays. Dropping the subscription ends
+    /// both.
+    ///
     /// # Errors
     /// [`RequestError::AlreadySubscribed`]: somebody hears of them already.
     pub async fn grants(&self) -> Result<Grants, RequestError> {

@@ -33,7 +33,8 @@ pub enum SubscriptionEvent {
     Subscribed { position: Option<Position>, recovery: Option<Recovery> },
     /// The next publication. `position` is `None` for ephemeral ones.
     Publication { position: Option<Position>, publication: Arc<Publication> },
-    /// Publications `from ..= to` cannot be had; what follows comes after them.
+    /// Publications `from ..= to` cannot be had; what follows comes after them. With [`GapReason::Epoch`] the log began anew:
+    /// `from` is 1, `to` may be 0, and nothing is known of what else the old one had.
     Gap { epoch: Epoch, from: Offset, to: Offset, reason: GapReason },
     /// A user's first connection entered the channel.
     Join(Member),
@@ -43,17 +44,20 @@ pub enum SubscriptionEvent {
     Ended(WireError),
 }
 
-/// What happens in the channels that a backend has put this client into, in order. They last as long as the connection: after a
-/// reconnect the backend has to do it again, if the client should be there.
+/// What happens in the channels that a backend has put this client into, in order: each durable publication once, and what is
+/// left out as a gap. They last as long as the connection: after a reconnect the backend has to do it again, if the client
+/// should be there. A move to another node goes on without a word if the backend makes the grant there while the old
+/// connection still stands.
 #[derive(Debug, Clone, PartialEq)]
 pub enum GrantEvent {
     /// A backend put this client into a channel. `position` is where it goes on from; `None` for ephemeral channels.
     Granted { channel: ChannelName, position: Option<Position> },
     /// The next publication. `position` is `None` for ephemeral ones.
     Publication { channel: ChannelName, position: Option<Position>, publication: Arc<Publication> },
-    /// Publications `from ..= to` do not come; what follows comes after them.
+    /// Publications `from ..= to` do not come; what follows comes after them. As in [`SubscriptionEvent::Gap`], a new epoch
+    /// may have an empty range.
     Gap { channel: ChannelName, epoch: Epoch, from: Offset, to: Offset, reason: GapReason },
-    /// A backend took the client out again (`error` says so). Without one, the connection has ended, or the application has
-    /// subscribed to the channel itself.
+    /// A backend took the client out again (`error` says so). Without one, the connection has ended, or the server has taken
+    /// the application's own subscription, which goes on right behind what was told here; or the application has left.
     Withdrawn { channel: ChannelName, error: Option<WireError> },
 }

@@ -7,7 +7,8 @@
 //!   had is announced as a [`SubscriptionEvent::Gap`], never skipped in silence;
 //! - a publish is sent until it is acknowledged or refused for good, always under the same id, so that it is published
 //!   once; publishes of one task keep their order;
-//! - channels that a backend puts the client into are told of by [`Client::grants`], with their publications.
+//! - channels that a backend puts the client into are told of by [`Client::grants`], with their publications and gaps; a
+//!   subscription takes such a channel over without a copy or a hole.
 //!
 //! ```no_run
 //! use skywave_client::{Client, ClientConfig, Payload, SubscribeOptions, SubscriptionEvent, ChannelName};
