@@ -255,17 +255,13 @@ impl Channel {
         self.fail(error, retry_at)
     }
 
-    /// The server has ended the subscription; arguments and result as in [`Channel::handle_refused`]. An end that is said
-    /// while a `subscribe` is under way is of what stood before it.
+    /// The server has ended the subscription that stands there; arguments and result as in [`Channel::handle_refused`].
     pub(crate) fn handle_revoked(
         &mut self,
         link: LinkId,
         error: &WireError,
         retry_at: Millis,
     ) -> Option<Step> {
-        if !self.is_joined_on(link) {
-            return Some(Step::default());
-        }
         if self.successor == Some((link, true)) && error.code.retry() != Retry::Never {
             // As above.
             self.successor = None;

@@ -226,6 +226,7 @@ impl Machine {
         // Until the server has taken a subscription, a grant of the channel goes on.
         let granted = self.grants.stands(&name, id);
         match (self.channels.get_mut(&name).filter(|_| !granted), push) {
+            // One that is said while a `subscribe` is under way is of what stood before.
             (Some(channel), Push::Unsubscribed { error, .. }) if channel.is_joined_on(id) => {
                 self.handle_revoked(now, id, &name, error);
             }
