@@ -208,8 +208,8 @@ export class Subscription extends Emitter {
         if (push.pub !== undefined)
             return this.#publication(push.pub);
         if (push.gap !== undefined)
-            this.#gap(push.gap);
-        else if (push.join !== undefined)
+            return this.#gap(push.gap);
+        if (push.join !== undefined)
             this.emit('join', member(push.join));
         else if (push.leave !== undefined)
             this.emit('leave', member(push.leave));
@@ -247,8 +247,13 @@ export class Subscription extends Emitter {
             recovered,
         });
     }
+    /** What is missing before a gap is recovered like any other hole; the answer then tells of the gap. */
     #gap({ from, to, epoch, reason }) {
+        const at = this.position;
+        if (at !== undefined && at.epoch === epoch && from > at.offset + 1)
+            return 'hole';
         this.#skipped(this.#sequence.skip(from, to, epoch), epoch, reason);
+        return undefined;
     }
     #skipped(skipped, epoch, reason) {
         if (skipped === undefined)

@@ -304,8 +304,8 @@ export class Subscription<Data = unknown> extends Emitter<SubscriptionEvents<Dat
   /** Handles a push that counts; `hole` when something is missing before it. */
   #take(push: Push): 'hole' | undefined {
     if (push.pub !== undefined) return this.#publication(push.pub);
-    if (push.gap !== undefined) this.#gap(push.gap);
-    else if (push.join !== undefined) this.emit('join', member(push.join));
+    if (push.gap !== undefined) return this.#gap(push.gap);
+    if (push.join !== undefined) this.emit('join', member(push.join));
     else if (push.leave !== undefined) this.emit('leave', member(push.leave));
     else if (push.unsubscribed !== undefined) this.#revoked(push.unsubscribed);
     return undefined;
@@ -340,8 +340,12 @@ export class Subscription<Data = unknown> extends Emitter<SubscriptionEvents<Dat
     });
   }
 
-  #gap({ from, to, epoch, reason }: Pushes['gap']): void {
+  /** What is missing before a gap is recovered like any other hole; the answer then tells of the gap. */
+  #gap({ from, to, epoch, reason }: Pushes['gap']): 'hole' | undefined {
+    const at = this.position;
+    if (at !== undefined && at.epoch === epoch && from > at.offset + 1) return 'hole';
     this.#skipped(this.#sequence.skip(from, to, epoch), epoch, reason);
+    return undefined;
   }
 
   #skipped(skipped: Skipped | undefined, epoch: string, reason: GapReason): void {

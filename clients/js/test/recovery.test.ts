@@ -130,6 +130,18 @@ test('a gap pushed while standing moves the position', async () => {
   assert.deepEqual(log.map(({ name, event }) => event.position?.offset ?? name), ['gap', 13]);
 });
 
+test('what is missing before a pushed gap is recovered', async () => {
+  const server = new ScriptedServer();
+  const { log, link } = await standing(server);
+  link.say({ gap: { channel: 'chat:1', epoch: 'a', from: 12, to: 14, reason: 'unavailable' } });
+  await link.expect(server.env, 'unsubscribe');
+  const ask = await link.answer(server.env, 'subscribe', subscribed(15, { recovery: 'exact' }));
+  assert.equal(ask.subscribe.recover.offset, 10);
+  for (let offset = 11; offset <= 15; offset++) link.say(pub('chat:1', offset));
+  assert.deepEqual(offsets(log), [11, 12, 13, 14, 15]);
+  assert.equal(log.some(({ name }) => name === 'gap'), false);
+});
+
 test('another generation of the log is a gap, and its numbers count from then on', async () => {
   const server = new ScriptedServer();
   const { channel, log, link } = await standing(server);

@@ -127,7 +127,11 @@ async fn print_all(
                 }
                 SubscriptionEvent::Gap { from, to, reason, .. } => {
                     gap = true;
-                    eprintln!("skywave: {channel}: publications {from} to {to} are lost ({reason:?})");
+                    if from > to {
+                        eprintln!("skywave: {channel}: the log has begun anew ({reason:?})");
+                    } else {
+                        eprintln!("skywave: {channel}: publications {from} to {to} are lost ({reason:?})");
+                    }
                 }
                 SubscriptionEvent::Ended(error) => {
                     ended = true;
