@@ -23,7 +23,7 @@ use skywave_cluster::ClusterOptions;
 use table::Table;
 
 /// Measure a cell on real NATS, Kafka, Postgres and Redis
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(max_term_width = 110)]
 struct Arguments {
     /// Only these rows (may be repeated)
@@ -35,6 +35,10 @@ struct Arguments {
     /// Seconds of load in each round
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
+    /// Seconds of each load before publishing is measured: a broker that has just started compiles its own code for a minute,
+    /// on the cores that are measured (0: none)
+    #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
+    warm_up: f64,
     /// Cores of the one region's cell
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
     cores: u8,

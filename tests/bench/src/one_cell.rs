@@ -15,6 +15,10 @@ pub(crate) fn run(arguments: &Arguments, options: &ClusterOptions, table: &mut T
     if arguments.wants(Rows::Publish) {
         let mut words = vec!["cell".to_owned()];
         words.extend(addresses(&edges)?);
+        if arguments.warm_up > 0.0 {
+            let warming = Arguments { rounds: 1, seconds: arguments.warm_up, ..arguments.clone() };
+            generator::rows(&warming, &words)?;
+        }
         table.add_all(generator::rows(arguments, &words)?);
     }
     if arguments.wants(Rows::Store) {
