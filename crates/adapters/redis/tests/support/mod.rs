@@ -58,6 +58,15 @@ pub(crate) async fn back(state: &RedisState) {
     }
 }
 
+/// Waits until something can be remembered, and is.
+pub(crate) async fn wrote(state: &RedisState, key: &str) {
+    let deadline = tokio::time::Instant::now() + skywave_servers::wait::PATIENCE;
+    while let Err(error) = state.remember(key, Duration::from_secs(600)).await {
+        assert!(tokio::time::Instant::now() < deadline, "nothing can be written: {error}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// Waits until operations are refused at once.
 pub(crate) async fn gone(state: &RedisState) {
     let deadline = tokio::time::Instant::now() + skywave_servers::wait::PATIENCE;
