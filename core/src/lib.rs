@@ -38,6 +38,8 @@ mod sequencer;
 mod service;
 mod standing;
 mod stop;
+#[cfg(test)]
+mod stored;
 mod tail;
 mod topics;
 

@@ -70,14 +70,13 @@ pub(super) async fn verify(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
+    use skywave_ports::Retention;
     use skywave_ports::memory::MemoryStore;
-    use skywave_ports::{Commit, DedupKeep, Retention, StoredPublication};
-    use skywave_protocol::{ChannelName, Epoch, MessageId, Payload, Publication, UserId};
+    use skywave_protocol::{ChannelName, Epoch, MessageId, Payload, UserId};
 
     use super::*;
+    use crate::stored;
 
     fn channel() -> ChannelName {
         ChannelName::parse("chat:1").unwrap()
@@ -85,26 +84,7 @@ mod tests {
 
     /// Publications 1 … `count` with their offsets as ids, all of ada's.
     async fn store(count: u64) -> MemoryStore {
-        let store = MemoryStore::new(Epoch::parse("now").unwrap());
-        let publications = (1..=count).map(|offset| StoredPublication {
-            channel: channel(),
-            publication: Arc::new(Publication {
-                offset,
-                id: MessageId::parse(&offset.to_string()).ok(),
-                from: UserId::parse("ada").ok(),
-                time_ms: 0,
-                data: Payload::Json(Bytes::from_static(b"1")),
-            }),
-        });
-        let commit = Commit {
-            expected: 0,
-            next: count,
-            publications: publications.collect(),
-            dedup: Vec::new(),
-            dedup_keep: DedupKeep { not_before_ms: 0, entries: 0 },
-        };
-        store.commit(0, commit).await.unwrap();
-        store
+        stored::by_offset(&channel(), count, UserId::parse("ada").ok(), |_| 0).await
     }
 
     async fn verdict(store: &MemoryStore, id: &str, from: &str, epoch: &str, after: u64) -> Verdict {

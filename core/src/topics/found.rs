@@ -93,14 +93,13 @@ pub(super) async fn find(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use bytes::Bytes;
+    use skywave_ports::Retention;
     use skywave_ports::memory::{MemoryLog, MemoryStore};
-    use skywave_ports::{Commit, DedupKeep, Retention, StoredPublication};
-    use skywave_protocol::{Epoch, Payload, Publication};
+    use skywave_protocol::Payload;
 
     use super::*;
+    use crate::stored;
 
     const HOUR: u64 = 3_600_000;
 
@@ -110,26 +109,7 @@ mod tests {
 
     /// Publications 1 … `count`, one an hour, with their offsets as ids.
     async fn store(count: u64) -> MemoryStore {
-        let store = MemoryStore::new(Epoch::parse("now").unwrap());
-        let publications = (1..=count).map(|offset| StoredPublication {
-            channel: channel(),
-            publication: Arc::new(Publication {
-                offset,
-                id: MessageId::parse(&offset.to_string()).ok(),
-                from: None,
-                time_ms: offset * HOUR,
-                data: Payload::Json(Bytes::from_static(b"1")),
-            }),
-        });
-        let commit = Commit {
-            expected: 0,
-            next: count,
-            publications: publications.collect(),
-            dedup: Vec::new(),
-            dedup_keep: DedupKeep { not_before_ms: 0, entries: 0 },
-        };
-        store.commit(0, commit).await.unwrap();
-        store
+        stored::by_offset(&channel(), count, None, |offset| offset * HOUR).await
     }
 
     fn mapped(id: &str) -> Mapped {

@@ -8,6 +8,7 @@
 pub mod bus;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod dedup;
 pub mod events;
 pub mod groups;
 pub mod listeners;
@@ -18,11 +19,12 @@ pub mod state;
 pub mod store;
 
 pub use bus::{Bus, BusError, BusMessage, Inbox, Subscription};
+pub use dedup::DedupEntry;
 pub use events::{Event, EventStream, Events, EventsError, NewEvent};
 pub use log::{Assignment, Assignments, Log, LogEntry, LogError, LogPosition, LogReader, Partition};
 pub use outbox::{Mark, Outbox, OutboxError, OutboxRow, OutboxTurn, RowId, Settlement};
 pub use state::{FeedPosition, Notice, Notices, SharedState, StateError, TokenGrant, TokenLoan};
 pub use store::{
-    Checkpoint, Commit, DedupEntry, DedupKeep, HistoryRows, Retained, Retention, Snapshot, Store, StoreError,
+    Checkpoint, Commit, DedupKeep, HistoryRows, Retained, Retention, Snapshot, Store, StoreError,
     StoredPublication,
 };

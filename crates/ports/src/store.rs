@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use skywave_protocol::message::HistoryQuery;
 use skywave_protocol::{ChannelName, Epoch, Offset, Publication};
 
+use crate::dedup::DedupEntry;
 use crate::log::{LogPosition, Partition};
 
 /// History and checkpoints.
@@ -54,14 +55,6 @@ pub struct Snapshot {
     pub heads: Vec<(ChannelName, Offset)>,
     /// In log order: at least those with a record time at or after the asked one that `DedupKeep` demanded.
     pub dedup: Vec<DedupEntry>,
-}
-
-/// (channel, publisher, id) → position, by a 128-bit digest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DedupEntry {
-    pub key: [u8; 16],
-    pub offset: Offset,
-    pub time_ms: u64,
 }
 
 #[derive(Debug, Clone)]

@@ -8,8 +8,6 @@ mod topics;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use skywave_runtime::config::FlagValue;
-
 use crate::serving;
 use crate::settings::{ConfigArgs, Role};
 
@@ -35,10 +33,5 @@ then ends with exit code 2 and says which one is missing. On SIGTERM it stores w
 at most core.stop_ms; on a second signal it ends at once, and the next owner replays the log.";
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let listen = args.listen.map(|address| FlagValue {
-        flag: "--listen".into(),
-        path: "core.listen".into(),
-        value: address.to_string(),
-    });
-    serving::run(Role::Core, &args.config, listen.into_iter().collect(), 0, serve::serve)
+    serving::run(Role::Core, &args.config, Role::Core.listen_flag(args.listen), 0, serve::serve)
 }

@@ -6,8 +6,6 @@ mod serve;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use skywave_runtime::config::FlagValue;
-
 use crate::serving;
 use crate::settings::{ConfigArgs, Role};
 
@@ -32,11 +30,6 @@ It waits for NATS at its start, for at most node.start_seconds. Without Redis it
 each node alone. On SIGTERM it asks its clients to move, over timing.drain_seconds; on a second signal it ends at once.";
 
 pub(crate) fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let listen = args.listen.map(|address| FlagValue {
-        flag: "--listen".into(),
-        path: "edge.listen".into(),
-        value: address.to_string(),
-    });
     // The bus's own runtime; every worker of the edge has one more.
-    serving::run(Role::Edge, &args.config, listen.into_iter().collect(), 1, serve::serve)
+    serving::run(Role::Edge, &args.config, Role::Edge.listen_flag(args.listen), 1, serve::serve)
 }

@@ -90,6 +90,14 @@ impl Process {
         self
     }
 
+    /// Starts it again, killing it first if it runs; returns without waiting for anything.
+    pub fn start_again(&mut self) -> anyhow::Result<()> {
+        if self.is_running() {
+            self.kill9()?;
+        }
+        self.start()
+    }
+
     /// Starts it; returns without waiting for anything.
     pub fn start(&mut self) -> anyhow::Result<()> {
         anyhow::ensure!(self.child.is_none(), "{} is already running", self.line.name);

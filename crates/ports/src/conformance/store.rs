@@ -7,10 +7,9 @@ use skywave_protocol::message::HistoryQuery;
 use skywave_protocol::{ChannelName, MessageId, Offset, Payload, Publication, UserId};
 
 use super::check;
+use crate::dedup::DedupEntry;
 use crate::log::Partition;
-use crate::store::{
-    Checkpoint, Commit, DedupEntry, DedupKeep, Retention, Store, StoreError, StoredPublication,
-};
+use crate::store::{Checkpoint, Commit, DedupKeep, Retention, Store, StoreError, StoredPublication};
 
 /// Runs every check; `open` opens the store of a name (see the module above).
 pub async fn suite<S: Store>(open: impl AsyncFn(&str) -> S) {

@@ -8,10 +8,9 @@ use parking_lot::Mutex;
 use skywave_protocol::message::HistoryQuery;
 use skywave_protocol::{ChannelName, Epoch, Offset, Publication};
 
+use crate::dedup::DedupEntry;
 use crate::log::Partition;
-use crate::store::{
-    Checkpoint, Commit, DedupEntry, HistoryRows, Retained, Retention, Snapshot, Store, StoreError,
-};
+use crate::store::{Checkpoint, Commit, HistoryRows, Retained, Retention, Snapshot, Store, StoreError};
 
 /// Publications one call of `retain` removes at most.
 const RETAIN_MAX: usize = 1_000;

@@ -115,10 +115,7 @@ impl NatsServer {
 
     /// Starts it again on the same ports and files, killing it first if it runs, and waits until it serves clients.
     pub fn restart(&mut self) -> anyhow::Result<()> {
-        if self.process.is_running() {
-            self.process.kill9()?;
-        }
-        self.process.start()?;
+        self.process.start_again()?;
         self.wait_ready()
     }
 

@@ -112,10 +112,7 @@ impl Redis {
 
     /// Starts it again on the same ports and files, killing it first if it runs, and waits until it answers.
     pub fn restart(&mut self) -> anyhow::Result<()> {
-        if self.process.is_running() {
-            self.process.kill9()?;
-        }
-        self.process.start()?;
+        self.process.start_again()?;
         self.wait_ready()
     }
 

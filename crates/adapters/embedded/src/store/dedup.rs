@@ -1,19 +1,15 @@
-//! Dedup entries: one row per commit, holding the commit's entries as a blob, so that writing, loading and forgetting
-//! them costs a row and not a row each.
+//! Dedup entries: one row per commit ([`DedupEntry::encode_row`]).
 //!
-//! An entry takes 32 bytes: key, offset and time (u64, little endian). What is kept beyond what the newest commit demanded
-//! is forgotten a few rows at a time.
+//! What is kept beyond what the newest commit demanded is forgotten a few rows at a time.
 
 use std::collections::{HashMap, VecDeque};
 
-use bytes::{Buf, BufMut};
 use futures_util::TryStreamExt;
 use skywave_ports::log::Partition;
 use skywave_ports::{Checkpoint, DedupEntry, DedupKeep};
 use sqlx::Row;
 use sqlx::sqlite::SqliteConnection;
 
-const ENTRY_BYTES: usize = 32;
 /// Rows that may be forgotten before it is worth a statement.
 const FORGET_ROWS: usize = 32;
 
@@ -30,27 +26,9 @@ pub(super) async fn load(
             .fetch(connection);
     let mut entries = Vec::new();
     while let Some(row) = rows.try_next().await? {
-        entries.extend(decode(row.get(0)).filter(|entry| entry.time_ms >= since_ms));
+        entries.extend(DedupEntry::decode_row(row.get(0)).filter(|entry| entry.time_ms >= since_ms));
     }
     Ok(entries)
-}
-
-fn encode(entries: &[DedupEntry]) -> Vec<u8> {
-    let mut row = Vec::with_capacity(entries.len() * ENTRY_BYTES);
-    for entry in entries {
-        row.put_slice(&entry.key);
-        row.put_u64_le(entry.offset);
-        row.put_u64_le(entry.time_ms);
-    }
-    row
-}
-
-fn decode(row: &[u8]) -> impl Iterator<Item = DedupEntry> + '_ {
-    row.chunks_exact(ENTRY_BYTES).map(|mut entry| {
-        let mut key = [0; 16];
-        entry.copy_to_slice(&mut key);
-        DedupEntry { key, offset: entry.get_u64_le(), time_ms: entry.get_u64_le() }
-    })
 }
 
 /// What the rows hold, without their entries; by partition, in log order.
@@ -103,7 +81,7 @@ impl Index {
             .bind(checkpoint as i64)
             .bind(newest_ms as i64)
             .bind(entries.len() as i64)
-            .bind(encode(entries))
+            .bind(DedupEntry::encode_row(entries))
             .execute(&mut *connection)
             .await?;
             rows.push(RowInfo { checkpoint, newest_ms, count: entries.len() });
@@ -166,12 +144,5 @@ mod tests {
         let mut rows = rows();
         rows.forget(80);
         assert_eq!((rows.rows.len(), rows.entries), (20, 100));
-    }
-
-    #[test]
-    fn entries_come_back_as_they_were() {
-        let entries: Vec<_> =
-            (0..9u8).map(|n| DedupEntry { key: [n; 16], offset: n.into(), time_ms: u64::MAX - 1 }).collect();
-        assert_eq!(decode(&encode(&entries)).collect::<Vec<_>>(), entries);
     }
 }

@@ -1,16 +1,12 @@
-//! Dedup entries: one row per commit, holding the commit's entries as one value, so that writing, loading and forgetting
-//! them costs a row and not a row each.
+//! Dedup entries: one row per commit ([`DedupEntry::encode_row`]).
 //!
-//! An entry takes 32 bytes: key, offset and time (u64, little endian). What need not be kept is forgotten now and then, by
-//! the commit that steps over the next multiple of so many log positions.
+//! What need not be kept is forgotten now and then, by the commit that steps over the next multiple of so many log positions.
 
-use bytes::{Buf, BufMut};
 use futures_util::TryStreamExt;
 use skywave_ports::log::Partition;
 use skywave_ports::{Commit, DedupEntry, DedupKeep};
 use sqlx::{PgConnection, Row};
 
-const ENTRY_BYTES: usize = 32;
 /// Log positions between two looks at what may go: so many rows, at most, are kept beyond what must be.
 const FORGET_EVERY: u64 = 4_096;
 
@@ -27,7 +23,7 @@ pub(super) async fn load(
             .fetch(connection);
     let mut entries = Vec::new();
     while let Some(row) = rows.try_next().await? {
-        entries.extend(decode(row.get(0)).filter(|entry| entry.time_ms >= since_ms));
+        entries.extend(DedupEntry::decode_row(row.get(0)).filter(|entry| entry.time_ms >= since_ms));
     }
     Ok(entries)
 }
@@ -46,7 +42,7 @@ pub(super) async fn write(
         .bind(batch.next as i64)
         .bind(to_i64(newest_ms))
         .bind(batch.dedup.len() as i32)
-        .bind(encode(&batch.dedup))
+        .bind(DedupEntry::encode_row(&batch.dedup))
         .execute(&mut *connection)
         .await?;
     }
@@ -77,38 +73,6 @@ async fn forget(
     .map(drop)
 }
 
-fn encode(entries: &[DedupEntry]) -> Vec<u8> {
-    let mut row = Vec::with_capacity(entries.len() * ENTRY_BYTES);
-    for entry in entries {
-        row.put_slice(&entry.key);
-        row.put_u64_le(entry.offset);
-        row.put_u64_le(entry.time_ms);
-    }
-    row
-}
-
-fn decode(row: &[u8]) -> impl Iterator<Item = DedupEntry> + '_ {
-    row.chunks_exact(ENTRY_BYTES).map(|mut entry| {
-        let mut key = [0; 16];
-        entry.copy_to_slice(&mut key);
-        DedupEntry { key, offset: entry.get_u64_le(), time_ms: entry.get_u64_le() }
-    })
-}
-
 fn to_i64(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn entries_come_back_as_they_were() {
-        let entries: Vec<_> =
-            (0..9u8).map(|n| DedupEntry { key: [n; 16], offset: n.into(), time_ms: u64::MAX - 1 }).collect();
-        let row = encode(&entries);
-        assert_eq!(row.len(), 9 * ENTRY_BYTES);
-        assert_eq!(decode(&row).collect::<Vec<_>>(), entries);
-    }
 }
