@@ -27,8 +27,8 @@ pub struct KafkaConfig {
     /// Connections to each broker that appends are spread over, by partition. A broker serves one request of a connection at
     /// a time, and a request appends to one partition.
     pub connections: u32,
-    /// How long an append waits for more of them before it is sent. Zero sends at once, which under load is many small
-    /// requests: they cost the brokers more time than the wait.
+    /// How long an append waits for more of them before it is sent, beyond waiting for those of its partition that are under
+    /// way. Zero sends it at once when none is.
     pub linger: Duration,
     /// An append that is not acknowledged by then is answered as *unknown*. It may still be appended.
     pub append_timeout: Duration,
@@ -73,7 +73,7 @@ impl Default for KafkaConfig {
             queue_records: 32_768,
             queue_bytes: 64 * 1024 * 1024,
             connections: 4,
-            linger: Duration::from_millis(1),
+            linger: Duration::ZERO,
             // Less than an edge waits for its answer.
             append_timeout: Duration::from_secs(4),
             stall_after: Duration::from_secs(2),

@@ -1,12 +1,15 @@
 //! Appends records, and keeps a producer to do so.
 //!
 //! - An append goes to the current [`session`] at once, so order is that of the first polls; the session's thread answers
-//!   it. The [`gate`] of its partition refuses it when Kafka does not acknowledge.
+//!   it. The [`gate`] of its partition refuses it when Kafka does not acknowledge, the [`queue`] when too many wait. In its
+//!   [`lane`] it waits for those of its partition that are under way.
 //! - A *watchdog* gives up a session that is spoiled or whose appends have waited too long, and opens the next.
 //!
 //! Never: sends a record twice on its own.
 
 mod gate;
+mod lane;
+mod queue;
 mod session;
 
 use std::sync::Arc;
@@ -14,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::RwLock;
-use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError as ClientError;
 use skywave_ports::log::{LogError, LogPosition, Partition};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -81,15 +84,13 @@ impl Producer {
 
     /// The caller has checked partition and size.
     pub(crate) async fn append(&self, partition: Partition, key: Bytes, value: Bytes) -> Answer {
-        let answer = self.shared.send(partition, &key, &value);
-        let answer = match answer {
+        let answer = match self.shared.send(partition, key, value) {
             Ok(answer) => answer,
             Err(refusal) => {
                 self.shared.metrics.appends_refused.inc();
                 return Err(refusal);
             }
         };
-        drop((key, value));
         let timeout = self.shared.config.append_timeout;
         let answer = match tokio::time::timeout(timeout, answer).await {
             Ok(answer) => answer.unwrap_or_else(|_| Err(LogError::Unavailable("the log was closed".into()))),
@@ -154,12 +155,12 @@ impl Shared {
         Ok(())
     }
 
-    /// Everything up to the library's queue, without waiting. An error is certain: it was not appended.
+    /// Everything up to the queue, without waiting. An error is certain: it was not appended.
     fn send(
         &self,
         partition: Partition,
-        key: &Bytes,
-        value: &Bytes,
+        key: Bytes,
+        value: Bytes,
     ) -> Result<oneshot::Receiver<Answer>, LogError> {
         let session = self.session.read();
         let Some(session) = session.as_ref() else {
@@ -172,16 +173,7 @@ impl Shared {
                 "Kafka does not acknowledge appends to partition {partition}"
             )));
         }
-        session.send(partition, key, value).map_err(|error| {
-            gate.withdrawn();
-            match error.rdkafka_error_code() {
-                Some(RDKafkaErrorCode::QueueFull) => LogError::Full("too many appends wait for Kafka".into()),
-                Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
-                    LogError::TooLarge { limit: self.config.message_bytes(), got: key.len() + value.len() }
-                }
-                _ => LogError::Refused(reason(&error)),
-            }
-        })
+        session.send(partition, key, value).inspect_err(|_| gate.withdrawn())
     }
 
     fn say_shut(&self, partition: Partition, gate: &Gate) {

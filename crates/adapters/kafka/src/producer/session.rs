@@ -1,13 +1,18 @@
 //! One producer of the library, and the appends that were given to it.
 //!
+//! An append takes a place of the [`Queue`], then its partition's [`Lane`], then goes to the library; the session's thread
+//! hears what became of it, and hands over what waited behind it.
+//!
 //! Within a session Kafka keeps order and drops what is sent twice, for as long as the library does not begin a new epoch
 //! on its own. It does that when a record's time is over while others may or may not have arrived, and then sends those
 //! again. So that never happens here: the library's own timeout is longer than ours, and a session with a record that
 //! waits too long, or with any error that leaves doubt, is given up as a whole ([`Session::give_up`]). Each record is
 //! given to one session only; hence it is in the log at most once.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -15,21 +20,29 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
-use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
 use rdkafka::statistics::Statistics;
 use skywave_ports::log::{LogError, LogPosition, Partition};
 use tokio::sync::{Notify, oneshot};
 
 use super::gate::{Clock, Gate};
+use super::lane::Lane;
+use super::queue::{self, Place, Queue};
 use crate::admin::reason;
 use crate::client::{self, Complaint, Ear, millis};
 use crate::config::KafkaConfig;
 use crate::error::KafkaError;
 use crate::metrics::{KafkaMetrics, PartitionLabel};
-use crate::reader::own::Own;
+use crate::reader::own::{Own, UnderWay};
 
 /// What the library's own timeout is longer by than ours.
 const NEVER_FIRST: Duration = Duration::from_secs(30);
+/// How long the thread listens until it looks whether it should end.
+const LISTEN: Duration = Duration::from_millis(100);
+/// What is given to the library at a time fits into one of its requests (`batch.size` and `batch.num.messages`), with room for what
+/// it adds to a record.
+const REQUEST_BYTES: usize = 500_000;
+const REQUEST_RECORDS: usize = 5_000;
 
 pub(super) type Answer = Result<LogPosition, LogError>;
 
@@ -37,13 +50,19 @@ pub(super) type Answer = Result<LogPosition, LogError>;
 pub(super) struct Pending {
     partition: Partition,
     started: Instant,
+    /// Until the library has a copy.
+    key: Bytes,
     value: Bytes,
     done: oneshot::Sender<Answer>,
+    _place: Place,
+    _under_way: UnderWay,
 }
 
 pub(super) struct Session {
-    producer: ThreadedProducer<Deliveries>,
-    topic: Arc<str>,
+    library: Arc<BaseProducer<Deliveries>>,
+    ended: Arc<AtomicBool>,
+    /// `None` only at its end.
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Session {
@@ -59,6 +78,8 @@ impl Session {
         let mut settings = client::settings(config, "producer");
         // The bounds are those of all producers together, but one record fits into each.
         let share = |bound: usize| bound.div_ceil(config.producers() as usize);
+        let (records, bytes) =
+            (share(config.queue_records), share(config.queue_bytes).max(config.message_bytes()));
         settings
             .set("acks", "all")
             .set("enable.idempotence", "true")
@@ -66,24 +87,37 @@ impl Session {
             .set("request.timeout.ms", millis(config.request_timeout))
             .set("message.timeout.ms", millis(config.abandon_after + NEVER_FIRST))
             .set("message.max.bytes", config.message_bytes().to_string())
-            .set("queue.buffering.max.messages", share(config.queue_records).to_string())
-            .set(
-                "queue.buffering.max.kbytes",
-                share(config.queue_bytes).max(config.message_bytes()).div_ceil(1024).to_string(),
-            );
+            // Never reached: the queue before it has the same bounds.
+            .set("queue.buffering.max.messages", records.to_string())
+            .set("queue.buffering.max.kbytes", bytes.div_ceil(1024).to_string());
         let deliveries = Deliveries {
+            topic: config.topic().into(),
+            message_bytes: config.message_bytes(),
             ear: Ear::new("producer", metrics.clone()),
+            queue: Queue::new(records, bytes, metrics.clone()),
+            lanes: gates.iter().map(|_| Lane::default()).collect(),
             gates,
             clock,
             metrics,
             spoiled: AtomicBool::new(false),
+            given_up: AtomicBool::new(false),
             trouble,
             own,
+            library: OnceLock::new(),
         };
-        let producer = settings
-            .create_with_context(deliveries)
-            .map_err(|error| KafkaError::Client(error.to_string()))?;
-        Ok(Self { producer, topic: config.topic().into() })
+        let failed = |error: &dyn std::fmt::Display| KafkaError::Client(error.to_string());
+        let library: Arc<BaseProducer<Deliveries>> =
+            Arc::new(settings.create_with_context(deliveries).map_err(|error| failed(&error))?);
+        let _ = library.context().library.set(Arc::downgrade(&library));
+        let ended = Arc::new(AtomicBool::new(false));
+        let (listener, end) = (Arc::clone(&library), Arc::clone(&ended));
+        let thread = thread::Builder::new().name("kafka-appends".into()).spawn(move || {
+            while !end.load(Ordering::Relaxed) {
+                listener.poll(LISTEN);
+            }
+        });
+        let thread = thread.map_err(|error| failed(&error))?;
+        Ok(Self { library, ended, thread: Some(thread) })
     }
 
     pub(super) fn complaint(&self) -> Arc<Complaint> {
@@ -99,66 +133,137 @@ impl Session {
     }
 
     pub(super) fn client(&self) -> &rdkafka::client::Client<Deliveries> {
-        self.producer.client()
+        self.library.client()
     }
 
     fn deliveries(&self) -> &Deliveries {
-        self.producer.client().context()
+        self.library.context()
     }
 
-    /// Gives a record to the producer, in the order of calls. An error is certain: it was not appended.
+    /// Takes a record, in the order of calls. An error is certain: it was not appended.
     pub(super) fn send(
         &self,
         partition: Partition,
-        key: &Bytes,
-        value: &Bytes,
-    ) -> Result<oneshot::Receiver<Answer>, ClientError> {
+        key: Bytes,
+        value: Bytes,
+    ) -> Result<oneshot::Receiver<Answer>, LogError> {
+        let deliveries = self.deliveries();
+        let place = deliveries.queue.enter(key.len() + value.len())?;
         let (done, answer) = oneshot::channel();
-        let pending = Box::new(Pending { partition, started: Instant::now(), value: value.clone(), done });
-        let record = BaseRecord::with_opaque_to(&self.topic, pending)
-            .partition(partition.cast_signed())
-            .key(&key[..])
-            .payload(&value[..]);
-        match self.producer.send(record) {
-            Ok(()) => {
-                self.deliveries().metrics.appends_in_flight.inc();
-                Ok(answer)
-            }
-            Err((error, _)) => {
-                // A topic that is out of sight takes no new records; of earlier ones it says nothing.
-                let code = error.rdkafka_error_code();
-                if is_spoiling(code) && !client::is_out_of_sight(code) {
-                    self.deliveries().spoil();
-                }
-                Err(error)
-            }
-        }
+        let pending = Box::new(Pending {
+            partition,
+            started: Instant::now(),
+            key,
+            value,
+            done,
+            _place: place,
+            _under_way: deliveries.own.begin(partition),
+        });
+        deliveries.lanes[partition as usize].enter(pending, |pending| {
+            deliveries.give(&self.library, pending).map_err(|(refusal, _)| refusal)
+        })?;
+        Ok(answer)
     }
 
     /// Waits until everything was answered, at most for `timeout`. Blocks.
     pub(super) fn flush(&self, timeout: Duration) {
         // What is not answered by then is unknown, and answered as such by `give_up`.
-        let _ = self.producer.flush(timeout);
+        self.deliveries().queue.wait_until_empty(timeout);
     }
 
-    /// Sends nothing more: what is not acknowledged is answered as unknown.
+    /// Sends nothing more: what was sent and is not acknowledged is answered as unknown, what was not sent as refused.
     pub(super) fn give_up(&self) {
-        self.producer.purge(PurgeConfig::default().queue().inflight());
+        self.deliveries().given_up.store(true, Ordering::Relaxed);
+        self.library.purge(PurgeConfig::default().queue().inflight());
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // It has no way to fail but a panic, which has been reported.
+            let _ = thread.join();
+        }
     }
 }
 
 /// Hears what became of the appends, on the session's own thread.
 pub(super) struct Deliveries {
+    topic: Box<str>,
+    message_bytes: usize,
     ear: Ear,
+    queue: Queue,
+    /// Of each partition.
+    lanes: Vec<Lane<Box<Pending>>>,
     gates: Vec<Gate>,
     clock: Clock,
     metrics: KafkaMetrics,
     spoiled: AtomicBool,
+    given_up: AtomicBool,
     trouble: Arc<Notify>,
     own: Own,
+    /// What hears this: set once, and gone before it ends.
+    library: OnceLock<Weak<BaseProducer<Deliveries>>>,
 }
 
 impl Deliveries {
+    /// Gives an append to the library, which sends it as soon as it can. An error is certain.
+    fn give(
+        &self,
+        library: &BaseProducer<Self>,
+        mut pending: Box<Pending>,
+    ) -> Result<(), (LogError, Box<Pending>)> {
+        let (partition, key, value) =
+            (pending.partition, std::mem::take(&mut pending.key), pending.value.clone());
+        let got = key.len() + value.len();
+        let record = BaseRecord::with_opaque_to(&self.topic, pending)
+            .partition(partition.cast_signed())
+            .key(&key[..])
+            .payload(&value[..]);
+        let Err((error, record)) = library.send(record) else { return Ok(()) };
+        let code = error.rdkafka_error_code();
+        // A topic that is out of sight takes no new records; of earlier ones it says nothing.
+        if is_spoiling(code) && !client::is_out_of_sight(code) {
+            self.spoil();
+        }
+        let refusal = match code {
+            Some(RDKafkaErrorCode::QueueFull) => queue::full(),
+            Some(RDKafkaErrorCode::MessageSizeTooLarge) => {
+                LogError::TooLarge { limit: self.message_bytes, got }
+            }
+            _ => LogError::Refused(reason(&error)),
+        };
+        Err((refusal, record.delivery_opaque))
+    }
+
+    /// Gives the library what has waited, as much as goes with one request; answers how many that are.
+    fn hand_over(&self, waiting: &mut VecDeque<Box<Pending>>) -> usize {
+        let library = self.library.get().and_then(Weak::upgrade);
+        let library = library
+            .filter(|_| !self.spoiled.load(Ordering::Relaxed) && !self.given_up.load(Ordering::Relaxed));
+        let (mut records, mut bytes) = (0, 0);
+        while records < REQUEST_RECORDS
+            && let Some(next) =
+                waiting.pop_front_if(|next| records == 0 || bytes + next.value.len() <= REQUEST_BYTES)
+        {
+            let size = next.value.len();
+            let given = match &library {
+                Some(library) => self.give(library, next),
+                None => Err((LogError::Refused("the producer is being made anew".into()), next)),
+            };
+            match given {
+                Ok(()) => (records, bytes) = (records + 1, bytes + size),
+                Err((refusal, pending)) => {
+                    self.gates[pending.partition as usize].withdrawn();
+                    // Somebody who has given up waiting needs no answer.
+                    let _ = pending.done.send(Err(refusal));
+                }
+            }
+        }
+        records
+    }
+
     fn spoil(&self) {
         if !self.spoiled.swap(true, Ordering::Relaxed) {
             self.trouble.notify_one();
@@ -206,7 +311,7 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = Box<Pending>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, pending: Box<Pending>) {
-        self.metrics.appends_in_flight.dec();
+        let lane = &self.lanes[pending.partition as usize];
         let answer = match result {
             Ok(message) => {
                 self.metrics.append_seconds.observe(pending.started.elapsed().as_secs_f64());
@@ -214,8 +319,8 @@ impl ProducerContext for Deliveries {
             }
             Err((error, _)) => self.failed(pending.partition, error),
         };
-        // Somebody who has given up waiting needs no answer.
         let _ = pending.done.send(answer);
+        lane.answered(|waiting| self.hand_over(waiting));
     }
 }
 

@@ -37,7 +37,8 @@ use recent::{Again, RECENT, Recent};
 const SILENCE: Duration = Duration::from_secs(5);
 /// Attempts to begin anew without a record in between, before a reader gives up.
 const ATTEMPTS: u32 = 3;
-/// So many records that somebody else has appended, without one of our own, end the leisure.
+/// So many records that somebody else has appended, without one of our own, end the leisure. A record that is fetched while
+/// appends of ours are under way may be one of them: on a busy machine its acknowledgement comes later.
 const OTHERS: u64 = 8;
 
 /// What readers are made of.
@@ -54,7 +55,7 @@ pub(crate) struct Reader {
     partition: Partition,
     recent: Recent,
     own: Listening,
-    /// Records that were fetched since the last one of our own.
+    /// Records that were fetched since the last one of our own, less those that turned out to be ours.
     others: u64,
     pace: Pace,
     /// Our own records that were given out and that the fetch has still to bring. While they are as many as are remembered,
@@ -175,7 +176,9 @@ impl Reader {
     }
 
     /// Fetches at leisure while nobody else appends, and promptly otherwise. Our own records come in the meantime.
-    fn keep_pace(&mut self) {
+    ///
+    /// `all_known`: of everything that was taken so far it is known whether it is ours.
+    fn keep_pace(&mut self, all_known: bool) {
         if self.beginning.is_some() {
             return;
         }
@@ -185,7 +188,7 @@ impl Reader {
                 at_leisure.inc();
                 Pace::Leisurely
             }
-            Pace::Leisurely if self.others >= OTHERS || self.own.is_broken() => {
+            Pace::Leisurely if self.own.is_broken() || (all_known && self.others >= OTHERS) => {
                 at_leisure.dec();
                 Pace::Prompt
             }
@@ -296,6 +299,7 @@ impl Reader {
             }
         };
         if entry.position < next {
+            self.others = self.others.saturating_sub(1);
             if self.recent.check(entry.position, &entry.value) != Again::Same {
                 self.trouble = Some(Trouble::Failed(replaced(entry.position + 1)));
             }
@@ -373,8 +377,10 @@ impl LogReader for Reader {
     async fn next(&mut self, max: usize) -> Result<Vec<LogEntry>, LogError> {
         loop {
             self.recover().await?;
-            self.keep_pace();
+            // Asked before: what is acknowledged by now is taken now.
+            let all_known = !self.own.is_appending();
             let entries = self.take(max.max(1));
+            self.keep_pace(all_known);
             if !entries.is_empty() {
                 return Ok(entries);
             }

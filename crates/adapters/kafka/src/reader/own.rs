@@ -15,6 +15,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -27,13 +28,33 @@ const RECORDS: usize = 8_192;
 /// So many records in a row, over such a time, make us the only one who appends.
 const ALONE_AFTER: (u64, Duration) = (64, Duration::from_secs(1));
 
-/// The readers of each partition that listen. Clones share them.
+/// The appends of each partition, and the readers that listen. Clones share them.
 #[derive(Clone)]
-pub(crate) struct Own(Arc<[Mutex<Vec<Arc<Offers>>>]>);
+pub(crate) struct Own(Arc<[Appends]>);
+
+/// What this process appends to one partition.
+#[derive(Default)]
+struct Appends {
+    /// Appends that are not answered.
+    under_way: AtomicUsize,
+    readers: Mutex<Vec<Arc<Offers>>>,
+}
+
+/// An append that is not answered, until it is dropped.
+pub(crate) struct UnderWay {
+    own: Own,
+    partition: Partition,
+}
 
 impl Own {
     pub(crate) fn new(partitions: u32) -> Self {
-        Self((0..partitions).map(|_| Mutex::default()).collect())
+        Self((0..partitions).map(|_| Appends::default()).collect())
+    }
+
+    /// An append begins, whose record may be fetched before it is known to be ours.
+    pub(crate) fn begin(&self, partition: Partition) -> UnderWay {
+        self.0[partition as usize].under_way.fetch_add(1, Ordering::Relaxed);
+        UnderWay { own: self.clone(), partition }
     }
 
     /// An append that was `started` then has been acknowledged.
@@ -44,7 +65,8 @@ impl Own {
         value: &Bytes,
         started: Instant,
     ) {
-        for offers in self.0[partition as usize].lock().iter().filter(|offers| offers.began <= started) {
+        let readers = self.0[partition as usize].readers.lock();
+        for offers in readers.iter().filter(|offers| offers.began <= started) {
             offers.offer(position, value);
         }
     }
@@ -52,8 +74,14 @@ impl Own {
     /// Begins to listen; `arrived` is told when there is something. Keeps at most so many bytes.
     pub(super) fn listen(&self, partition: Partition, bytes: usize, arrived: Arc<Notify>) -> Listening {
         let offers = Arc::new(Offers { began: Instant::now(), bytes, arrived, kept: Mutex::default() });
-        self.0[partition as usize].lock().push(Arc::clone(&offers));
+        self.0[partition as usize].readers.lock().push(Arc::clone(&offers));
         Listening { own: self.clone(), partition, offers }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.own.0[self.partition as usize].under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -140,6 +168,11 @@ impl Listening {
         Ok(entry)
     }
 
+    /// Whether records that are fetched now may turn out to be our own.
+    pub(super) fn is_appending(&self) -> bool {
+        self.own.0[self.partition as usize].under_way.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether nobody else has appended for a while.
     pub(super) fn is_alone(&self) -> bool {
         self.offers.kept.lock().run.is_alone(Instant::now())
@@ -158,7 +191,10 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        self.own.0[self.partition as usize].lock().retain(|offers| !Arc::ptr_eq(offers, &self.offers));
+        self.own.0[self.partition as usize]
+            .readers
+            .lock()
+            .retain(|offers| !Arc::ptr_eq(offers, &self.offers));
     }
 }
 
@@ -210,10 +246,22 @@ mod tests {
     }
 
     #[test]
+    fn an_append_is_under_way_until_it_is_dropped() {
+        let (own, listening) = listening(10);
+        let appends = [own.begin(1), own.begin(1), own.begin(0)];
+        assert!(listening.is_appending());
+        let [first, second, _other] = appends;
+        drop(first);
+        assert!(listening.is_appending());
+        drop(second);
+        assert!(!listening.is_appending());
+    }
+
+    #[test]
     fn a_reader_that_has_ended_is_kept_nothing_for() {
         let (own, listening) = listening(10);
         drop(listening);
-        assert!(own.0[1].lock().is_empty());
+        assert!(own.0[1].readers.lock().is_empty());
     }
 
     #[test]
