@@ -39,6 +39,9 @@ struct Arguments {
     /// on the cores that are measured (0: none)
     #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
     warm_up: f64,
+    /// Durable publishes a second beside those whose latency is measured; else half of what a cell must bear
+    #[arg(long, value_name = "RATE")]
+    load: Option<f64>,
     /// Cores of the one region's cell
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
     cores: u8,
