@@ -282,8 +282,10 @@ export class Skywave extends Emitter {
     #pushed(connection, push) {
         const news = push.pub ?? push.gap ?? push.join ?? push.leave ?? push.subscribed ?? push.unsubscribed;
         const subscription = news && this.#subscriptions.get(news.channel);
-        // Until a subscription has taken a granted channel over, the grant goes on.
-        if (subscription !== undefined && !this.#grants.stands(subscription.channel, connection))
+        // Until a subscription has taken a granted channel over, the grant goes on; one that is told of while the subscription is
+        // not answered begins.
+        const grants = (asked) => this.#grants.stands(asked.channel, connection) || (push.subscribed !== undefined && !asked.isServedBy(connection));
+        if (subscription !== undefined && !grants(subscription))
             subscription.pushed(connection, push);
         else if (news !== undefined)
             this.#grants.pushed(connection, push);

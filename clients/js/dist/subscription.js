@@ -91,6 +91,10 @@ export class Subscription extends Emitter {
         this.#early = [];
         this.host.env.clearTimeout(this.#retry);
     }
+    /** @internal Whether the server has taken the subscription on this connection. */
+    isServedBy(connection) {
+        return this.#serving === connection;
+    }
     /** @internal From now on with joins and leaves. */
     wantPresence() {
         if (this.#presence)
@@ -169,16 +173,19 @@ export class Subscription extends Emitter {
             this.#skipped(this.#sequence.resume(from, to, { epoch, offset }), epoch, reason);
         }
     }
-    /** Ends a grant of this channel; false when there is none. From here on all that comes is ours. */
-    #takeOver() {
+    /** Ends a grant of this channel; false when there is none. From here on all that comes is ours, behind what was granted. */
+    #takeOver(granted) {
         if (!this.host.takeOver(this.channel))
             return false;
+        if (this.position === undefined && granted !== undefined)
+            this.#sequence = granted;
         if (!this.#ended)
             this.#moved();
         return true;
     }
     #refused(connection, error) {
-        if (error.code === 'already_subscribed' && this.#takeOver()) {
+        const granted = this.host.granted(this.channel);
+        if (error.code === 'already_subscribed' && this.#takeOver(granted)) {
             // It was a backend that did: leave, and join again from where the grant stood.
             if (!this.#ended && this.#asking === connection)
                 this.#subscribe(connection, true);

@@ -120,7 +120,7 @@ interface Recovering {
 }
 
 export class Subscription<Data = unknown> extends Emitter<SubscriptionEvents<Data>> {
-  readonly #sequence: Sequence;
+  #sequence: Sequence;
   readonly #backoff: Backoff;
   #presence: boolean;
   #ended = false;
@@ -198,6 +198,11 @@ export class Subscription<Data = unknown> extends Emitter<SubscriptionEvents<Dat
     this.host.env.clearTimeout(this.#retry);
   }
 
+  /** @internal Whether the server has taken the subscription on this connection. */
+  isServedBy(connection: Connection): boolean {
+    return this.#serving === connection;
+  }
+
   /** @internal From now on with joins and leaves. */
   wantPresence(): void {
     if (this.#presence) return;
@@ -271,15 +276,17 @@ export class Subscription<Data = unknown> extends Emitter<SubscriptionEvents<Dat
     }
   }
 
-  /** Ends a grant of this channel; false when there is none. From here on all that comes is ours. */
-  #takeOver(): boolean {
+  /** Ends a grant of this channel; false when there is none. From here on all that comes is ours, behind what was granted. */
+  #takeOver(granted?: Sequence): boolean {
     if (!this.host.takeOver(this.channel)) return false;
+    if (this.position === undefined && granted !== undefined) this.#sequence = granted;
     if (!this.#ended) this.#moved();
     return true;
   }
 
   #refused(connection: Connection, error: WireError): void {
-    if (error.code === 'already_subscribed' && this.#takeOver()) {
+    const granted = this.host.granted(this.channel);
+    if (error.code === 'already_subscribed' && this.#takeOver(granted)) {
       // It was a backend that did: leave, and join again from where the grant stood.
       if (!this.#ended && this.#asking === connection) this.#subscribe(connection, true);
       return;

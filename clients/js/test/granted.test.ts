@@ -201,6 +201,33 @@ test('a grant outlives a subscription that is refused', async () => {
   assert.deepEqual(short(own), ['unsubscribed']);
 });
 
+test('a channel that is granted while the application subscribes goes on as a grant until it is taken over', async () => {
+  const server = new ScriptedServer();
+  const { client, link } = await server.connected();
+  const log = listen(client);
+  const own = record(client.subscribe(VIP), 'publication', 'gap', 'recovered', 'error');
+  const first = await link.expect(server.env, 'subscribe');
+  link.say(subscribed(5), pub(VIP, 6), { id: first.id, ...refused('already_subscribed') });
+  assert.deepEqual(short(log), ['granted', 6, 'withdrawn']);
+  await link.expect(server.env, 'unsubscribe');
+  const ask = await link.expect(server.env, 'subscribe');
+  assert.deepEqual(ask.subscribe, { channel: VIP, recover: { epoch: 'a', offset: 6 } });
+  link.say({ id: ask.id, ...subscribed(8, { recovery: 'exact' }) }, pub(VIP, 7), pub(VIP, 8), pub(VIP, 9));
+  assert.deepEqual(short(own), [7, 8, 'recovered', 9]);
+  assert.deepEqual(short(log), []);
+});
+
+test('a channel that is granted while a subscription is refused stays granted', async () => {
+  const server = new ScriptedServer();
+  const { client, link } = await server.connected();
+  const log = listen(client);
+  const own = record(client.subscribe(VIP), 'publication', 'unsubscribed');
+  const ask = await link.expect(server.env, 'subscribe');
+  link.say(subscribed(5), { id: ask.id, ...refused('forbidden') }, pub(VIP, 6));
+  assert.deepEqual(short(log), ['granted', 6]);
+  assert.deepEqual(short(own), ['unsubscribed']);
+});
+
 test('a backend ends the grant while the application subscribes: the subscription goes on by itself', async () => {
   const server = new ScriptedServer();
   const { client, link, log } = await granted(server);
