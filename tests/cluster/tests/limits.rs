@@ -17,6 +17,8 @@ user_publish_burst = 40
 ";
 /// A refusal that asks for more than this is one for want of tokens, not for a loan that is under way.
 const EMPTY_MS: u64 = 1_000;
+/// Users that are tried until Redis answers one's loans in time, which it may not on a machine that is taken away meanwhile.
+const ATTEMPTS: u32 = 10;
 /// Between two publishes, so that what was borrowed meanwhile is known.
 const PACE: Duration = Duration::from_millis(20);
 
@@ -55,6 +57,26 @@ fn metric(cluster: &Cluster, name: &str) -> f64 {
     edges.iter().map(value).sum()
 }
 
+/// Publishes that an edge let through without Redis.
+fn alone(cluster: &Cluster) -> f64 {
+    metric(cluster, "skywave_edge_limit_alone_total{limit=\"publishes\"}")
+}
+
+/// A user, new to both edges, whom they give one burst together.
+fn assert_one_rate(cluster: &Cluster, name: &str) {
+    for attempt in 0..ATTEMPTS {
+        let before = alone(cluster);
+        let [first, second] = exhaust(cluster, &format!("{name}-{attempt}"));
+        if alone(cluster) > before {
+            continue;
+        }
+        // What an edge lets through before its first loan is answered is a few on credit, not a burst.
+        assert!((BURST..BURST + BURST / 2).contains(&first) && second < BURST / 2, "{first}, {second}");
+        return;
+    }
+    panic!("no user's loans were answered");
+}
+
 #[test]
 fn a_users_rate_holds_over_two_edges_and_on_each_while_redis_is_away() {
     let folder = tempfile::tempdir().unwrap();
@@ -65,22 +87,18 @@ fn a_users_rate_holds_over_two_edges_and_on_each_while_redis_is_away() {
         ..ClusterOptions::new(folder.path())
     };
     let cluster = Cluster::up(&options).unwrap();
-    // What an edge lets through before its first loan is answered is a few on credit, not a burst.
-    let one_rate = |[first, second]: [u32; 2]| {
-        assert!((BURST..BURST + BURST / 2).contains(&first) && second < BURST / 2, "{first}, {second}");
-    };
-    one_rate(exhaust(&cluster, "ada"));
-    assert_eq!(metric(&cluster, "skywave_edge_limit_alone_total{limit=\"publishes\"}"), 0.0);
+    assert_one_rate(&cluster, "ada");
 
+    let before = alone(&cluster);
     cluster.kill9("eu-redis-1").unwrap();
     let [first, second] = exhaust(&cluster, "bob");
     assert!(first >= BURST && second >= BURST, "{first}, {second}");
-    assert!(metric(&cluster, "skywave_edge_limit_alone_total{limit=\"publishes\"}") > 0.0);
+    assert!(alone(&cluster) > before);
 
     cluster.restart("eu-redis-1").unwrap();
     until("both edges to be back at Redis", || {
         (metric(&cluster, "skywave_redis_breaker_open ") == 0.0).then_some(())
     })
     .unwrap();
-    one_rate(exhaust(&cluster, "eve"));
+    assert_one_rate(&cluster, "eve");
 }

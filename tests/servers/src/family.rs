@@ -6,17 +6,25 @@ use std::fs;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::stat::stat;
+use crate::stat::{stands_still, stat};
 use crate::wait;
 
-/// Freezes a process, and then its children: a frozen one makes no new ones. Returns the children.
+/// Freezes a process, and then its children: one that stands still makes no new ones. Returns the children.
 pub fn freeze(parent: u32) -> anyhow::Result<Vec<u32>> {
     signal(parent, Signal::STOP)?;
+    wait_still(&[parent])?;
     let children = children(parent)?;
     for child in &children {
         signal(*child, Signal::STOP)?;
     }
+    wait_still(&children)?;
     Ok(children)
+}
+
+fn wait_still(processes: &[u32]) -> anyhow::Result<()> {
+    wait::until("a frozen server to stand still", || {
+        processes.iter().all(|process| stands_still(*process)).then_some(())
+    })
 }
 
 pub fn thaw(parent: u32) -> anyhow::Result<()> {

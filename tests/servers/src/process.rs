@@ -14,6 +14,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::stat::stands_still;
 use crate::wait;
 
 /// Bytes of log that are shown for a failure.
@@ -189,11 +190,8 @@ impl Process {
     /// Freezes it (SIGSTOP), and returns when none of its threads runs any more.
     pub fn pause(&self) -> anyhow::Result<()> {
         self.signal(Signal::STOP)?;
-        let threads = PathBuf::from(format!("/proc/{}/task", self.pid()?));
-        wait::until(&format!("{} to stand still", self.line.name), || {
-            let mut all = std::fs::read_dir(&threads).ok()?.flatten();
-            all.all(|thread| is_stopped(&thread.path().join("stat"))).then_some(())
-        })
+        let process = self.pid()?;
+        wait::until(&format!("{} to stand still", self.line.name), || stands_still(process).then_some(()))
     }
 
     /// Thaws it (SIGCONT).
@@ -212,12 +210,6 @@ impl Process {
         self.child = None;
         Ok(pid)
     }
-}
-
-/// Whether a thread's `stat` shows it as stopped; the state follows the name in parentheses.
-fn is_stopped(stat: &Path) -> bool {
-    let text = std::fs::read_to_string(stat).unwrap_or_default();
-    text.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
 }
 
 impl Drop for Process {

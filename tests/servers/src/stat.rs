@@ -29,3 +29,14 @@ pub(crate) fn stat(process: u32) -> Option<Stat> {
     let started = fields.nth(17)?.parse().ok()?;
     Some(Stat { process, state, parent, started })
 }
+
+/// Whether none of its threads runs: it was stopped, or is gone. A signal to stop is obeyed a moment after it was sent.
+pub(crate) fn stands_still(process: u32) -> bool {
+    let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return true };
+    let is_stopped =
+        |stat: &str| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['T', 't', 'X', 'Z']));
+    threads.flatten().all(|thread| {
+        // One that has ended meanwhile does not run either.
+        fs::read_to_string(thread.path().join("stat")).map_or(true, |stat| is_stopped(&stat))
+    })
+}

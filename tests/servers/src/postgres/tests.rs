@@ -32,11 +32,13 @@ fn a_frozen_server_answers_when_it_is_thawed() {
     server.pause().unwrap();
     std::thread::scope(|scope| {
         let asked = scope.spawn(|| server.sql(SUPERUSER, "SELECT 1"));
-        let state = || fs::read_to_string(format!("/proc/{}/stat", server.process().pid().unwrap())).unwrap();
-        assert!(state().contains(") T "), "{}", state());
-        assert!(!asked.is_finished());
+        let stat = fs::read_to_string(format!("/proc/{}/stat", server.process().pid().unwrap())).unwrap();
+        let answered = asked.is_finished();
+        // Before anything is judged: whoever asks waits for it.
         server.resume().unwrap();
         assert_eq!(asked.join().unwrap().unwrap(), "1");
+        assert!(stat.contains(") T "), "{stat}");
+        assert!(!answered);
     });
 }
 
