@@ -14,7 +14,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use anyhow::Context;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::stat::stands_still;
+use crate::stat::{stands_still, stat};
 use crate::wait;
 
 /// Bytes of log that are shown for a failure.
@@ -191,7 +191,9 @@ impl Process {
     pub fn pause(&self) -> anyhow::Result<()> {
         self.signal(Signal::STOP)?;
         let process = self.pid()?;
-        wait::until(&format!("{} to stand still", self.line.name), || stands_still(process).then_some(()))
+        // One that has died is not frozen, though it stands still.
+        let is_frozen = || stat(process).is_some_and(|stat| stat.state == 'T') && stands_still(process);
+        wait::until(&format!("{} to stand still", self.line.name), || is_frozen().then_some(()))
     }
 
     /// Thaws it (SIGCONT).
