@@ -35,9 +35,9 @@ struct Arguments {
     /// Seconds of load in each round
     #[arg(long, default_value_t = 4.0)]
     seconds: f64,
-    /// Seconds of each load before publishing is measured: a broker that has just started compiles its own code for a minute,
-    /// on the cores that are measured (0: none)
-    #[arg(long, default_value_t = 10.0, value_name = "SECONDS")]
+    /// Seconds of the load before latency beside it is measured: a broker that has just started compiles its own code for a
+    /// minute, on the cores that are measured (0: none)
+    #[arg(long, default_value_t = 20.0, value_name = "SECONDS")]
     warm_up: f64,
     /// Durable publishes a second beside those whose latency is measured; else half of what a cell must bear
     #[arg(long, value_name = "RATE")]

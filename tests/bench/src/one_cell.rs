@@ -16,10 +16,7 @@ pub(crate) fn run(arguments: &Arguments, options: &ClusterOptions, table: &mut T
         let mut words = vec!["cell".to_owned()];
         words.extend(addresses(&edges)?);
         words.extend(arguments.load.iter().flat_map(|rate| ["--load".to_owned(), rate.to_string()]));
-        if arguments.warm_up > 0.0 {
-            let warming = Arguments { rounds: 1, seconds: arguments.warm_up, ..arguments.clone() };
-            generator::rows(&warming, &words)?;
-        }
+        words.extend(["--warm-up".to_owned(), arguments.warm_up.to_string()]);
         table.add_all(generator::rows(arguments, &words)?);
     }
     if arguments.wants(Rows::Store) {

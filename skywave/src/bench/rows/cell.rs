@@ -4,6 +4,7 @@
 //! Nothing is pinned: cell and generator share the machine, which is part of the figures.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -27,6 +28,9 @@ pub(in crate::bench) struct Cell {
     /// Durable publishes a second beside those whose latency is measured: half of what a cell must bear
     #[arg(long, value_name = "RATE", default_value_t = DURABLE_AIM / 2.0)]
     load: f64,
+    /// Seconds of this load before anything is measured; a broker that has just started compiles its own code for a minute
+    #[arg(long, value_name = "SECONDS", default_value_t = 4.0)]
+    warm_up: f64,
     /// A token that allows publishing to and subscribing to chat:* and live:*
     #[arg(long)]
     token: Option<String>,
@@ -60,9 +64,9 @@ pub(in crate::bench) fn run(bench: &mut Bench, cell: &Cell) -> anyhow::Result<()
     let mut base = (rand::random::<u32>() as usize) << 16;
     let first = base as u64 + (1 << 15);
     let mut crowd = Crowd::open(&cell.edges, cell.speech("chat"), first..first + BUSY_CHANNELS)?;
+    let warm_up = Duration::try_from_secs_f64(cell.warm_up).context("--warm-up")?;
     let work = || {
-        // What has just started is not measured.
-        std::thread::sleep(bench.round());
+        std::thread::sleep(warm_up);
         cell.latency(bench, "chat", &mut base)
     };
     let (durable, load) = latency::under_load(&mut crowd, cell.load, work)?;
