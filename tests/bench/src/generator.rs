@@ -7,7 +7,7 @@ use anyhow::Context;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::Arguments;
+use crate::{Arguments, own_program};
 
 /// One row as `skywave bench --json` prints it.
 #[derive(Debug, Clone, Deserialize)]
@@ -31,7 +31,7 @@ pub(crate) fn rows(arguments: &Arguments, words: &[String]) -> anyhow::Result<Ve
 /// Starts a row; with `asks`, returns when it says that on standard error.
 pub(crate) fn start(arguments: &Arguments, words: &[String], asks: Option<&str>) -> anyhow::Result<Running> {
     println!("\n{}", words.join(" "));
-    let mut command = Command::new(arguments.program()?);
+    let mut command = Command::new(own_program()?);
     command.args(["bench", "--json"]).args(words);
     command.args(["--rounds", &arguments.rounds.to_string(), "--seconds", &arguments.seconds.to_string()]);
     command.args(["--clients", &arguments.clients.to_string()]).stdout(Stdio::piped());

@@ -51,7 +51,7 @@ struct Arguments {
     /// Where the clusters' logs and data lie (a temporary folder without this)
     #[arg(long, value_name = "FOLDER")]
     folder: Option<PathBuf>,
-    /// The skywave program; else the one beside this program
+    /// The skywave program whose nodes are measured; else the one beside this program, which is the generator in any case
     #[arg(long, value_name = "FILE")]
     binary: Option<PathBuf>,
 }
@@ -102,6 +102,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     Ok(table.all_reached())
 }
 
+/// The skywave program beside this one.
+fn own_program() -> anyhow::Result<PathBuf> {
+    Ok(std::env::current_exe()?.with_file_name("skywave"))
+}
+
 impl Arguments {
     fn wants(&self, rows: Rows) -> bool {
         self.only.is_empty() || self.only.contains(&rows)
@@ -110,7 +115,7 @@ impl Arguments {
     fn program(&self) -> anyhow::Result<PathBuf> {
         match &self.binary {
             Some(binary) => Ok(binary.clone()),
-            None => Ok(std::env::current_exe()?.with_file_name("skywave")),
+            None => own_program(),
         }
     }
 
