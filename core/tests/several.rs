@@ -141,9 +141,11 @@ async fn a_stall_of_the_owner_is_refused_by_every_core_and_ends_by_itself() {
     let other = cell.start_ready(config).await;
     cell.store.fail(Some(Failure::Down));
     let mut client = cell.client("edge").await;
+    let mut sent = 0;
     soon("a refusal by the core that is not the owner", async {
         while other.metric("skywave_core_refused_total") == 0.0 {
             client.send("chat:1", None, "1");
+            sent += 1;
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     })
@@ -151,9 +153,16 @@ async fn a_stall_of_the_owner_is_refused_by_every_core_and_ends_by_itself() {
     let end = cell.log.bounds(0).await.unwrap().1;
     for _ in 0..10 {
         client.send("chat:1", None, "1");
+        sent += 1;
     }
-    owner.metric_reaches("skywave_core_refused_total", 1.0).await;
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    let refused = |core: &Running| core.metric("skywave_core_refused_total") as u64;
+    soon("everything that is not in the log to be refused", async {
+        while refused(&owner) + refused(&other) + end < sent {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+    assert!(refused(&owner) > 0, "the owner refuses as well");
     assert_eq!(cell.log.bounds(0).await.unwrap().1, end, "nothing more goes into the log");
 
     cell.store.fail(None);
