@@ -141,20 +141,16 @@ async fn a_stall_of_the_owner_is_refused_by_every_core_and_ends_by_itself() {
     let other = cell.start_ready(config).await;
     cell.store.fail(Some(Failure::Down));
     let mut client = cell.client("edge").await;
-    let mut sent = 0;
     soon("a refusal by the core that is not the owner", async {
         while other.metric("skywave_core_refused_total") == 0.0 {
             client.send("chat:1", None, "1");
-            sent += 1;
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     })
     .await;
     let end = cell.log.bounds(0).await.unwrap().1;
-    for _ in 0..10 {
-        client.send("chat:1", None, "1");
-        sent += 1;
-    }
+    // Numbered from 1 on.
+    let sent = (0..10).fold(0, |_, _| client.send("chat:1", None, "1"));
     let refused = |core: &Running| core.metric("skywave_core_refused_total") as u64;
     soon("everything that is not in the log to be refused", async {
         while refused(&owner) + refused(&other) + end < sent {

@@ -1,6 +1,7 @@
 //! What the kernel tells about a process.
 
 use std::fs;
+use std::path::Path;
 
 pub(crate) struct Stat {
     process: u32,
@@ -21,7 +22,12 @@ impl Stat {
 
 /// `None`: there is no such process any more.
 pub(crate) fn stat(process: u32) -> Option<Stat> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    read(process, Path::new(&format!("/proc/{process}/stat")))
+}
+
+/// A thread's file is written as its process's is.
+fn read(process: u32, file: &Path) -> Option<Stat> {
+    let stat = fs::read_to_string(file).ok()?;
     // The name stands in brackets and may hold anything. What follows are fields 3 (state), 4 (parent) … 22 (started).
     let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_whitespace();
     let state = fields.next()?.chars().next()?;
@@ -33,10 +39,9 @@ pub(crate) fn stat(process: u32) -> Option<Stat> {
 /// Whether none of its threads runs: it was stopped, or is gone. A signal to stop is obeyed a moment after it was sent.
 pub(crate) fn stands_still(process: u32) -> bool {
     let Ok(threads) = fs::read_dir(format!("/proc/{process}/task")) else { return true };
-    let is_stopped =
-        |stat: &str| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with(['T', 't', 'X', 'Z']));
     threads.flatten().all(|thread| {
         // One that has ended meanwhile does not run either.
-        fs::read_to_string(thread.path().join("stat")).map_or(true, |stat| is_stopped(&stat))
+        let stat = read(process, &thread.path().join("stat"));
+        stat.is_none_or(|stat| matches!(stat.state, 'T' | 't' | 'X' | 'Z'))
     })
 }

@@ -60,11 +60,11 @@ impl Cell {
 }
 
 pub(in crate::bench) fn run(bench: &mut Bench, cell: &Cell) -> anyhow::Result<()> {
+    let warm_up = Duration::try_from_secs_f64(cell.warm_up).context("--warm-up")?;
     // Names of their own for each run: a cell remembers ids.
     let mut base = (rand::random::<u32>() as usize) << 16;
     let first = base as u64 + (1 << 15);
     let mut crowd = Crowd::open(&cell.edges, cell.speech("chat"), first..first + BUSY_CHANNELS)?;
-    let warm_up = Duration::try_from_secs_f64(cell.warm_up).context("--warm-up")?;
     let work = || {
         std::thread::sleep(warm_up);
         cell.latency(bench, "chat", &mut base)
