@@ -21,6 +21,5 @@ mod store;
 mod up;
 
 pub use cluster::Cluster;
-pub use interrupt::end_on_interrupt;
 pub use member::{Kind, Member, Standing};
 pub use options::ClusterOptions;

@@ -43,6 +43,9 @@ pub struct ClusterOptions {
     pub nats_text: String,
     /// Where the links' generator of chance begins.
     pub seed: u64,
+    /// From the first process on, an interrupt of this program ends the cluster, and then this program. Of several clusters
+    /// that one program brings up, it ends the last.
+    pub end_on_interrupt: bool,
 }
 
 impl ClusterOptions {
@@ -67,6 +70,7 @@ impl ClusterOptions {
             core_settings: toml::Table::new(),
             nats_text: String::new(),
             seed: 1,
+            end_on_interrupt: false,
         }
     }
 

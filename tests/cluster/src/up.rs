@@ -8,6 +8,7 @@ use anyhow::Context;
 use serde_json::Value;
 use skywave_servers::{Identity, State as Life, http};
 
+use crate::interrupt;
 use crate::member::{Kind, Member};
 use crate::options::ClusterOptions;
 use crate::plan;
@@ -23,6 +24,9 @@ pub(crate) fn up(options: &ClusterOptions, store: &Store, say: &dyn Fn(&str)) ->
     let waves = plan::make(options, &store.folder)?;
     let members: Vec<Member> = waves.iter().flatten().cloned().collect();
     store.create(&State { regions: options.regions.clone(), members })?;
+    if options.end_on_interrupt {
+        interrupt::ends(store.folder.path());
+    }
     for wave in &waves {
         let names: Vec<&str> = wave.iter().map(|member| member.name.as_str()).collect();
         say(&format!("starting {}", names.join(", ")));

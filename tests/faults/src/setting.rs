@@ -68,6 +68,7 @@ impl Setting {
         let mut options = ClusterOptions {
             regions: ["eu", "us"].map(str::to_owned).into(),
             binary,
+            end_on_interrupt: true,
             ..ClusterOptions::new(folder)
         };
         // A member of a dead edge is gone within seconds.

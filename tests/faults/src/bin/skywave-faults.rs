@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use skywave_cluster::{Cluster, end_on_interrupt};
+use skywave_cluster::Cluster;
 use skywave_faults::report::{self, Judged, Outcome};
 use skywave_faults::setting::{Ground, sweep};
 use skywave_faults::{SCENARIOS, Scenario, Stage, Strength, trouble};
@@ -74,12 +74,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let all: Vec<&str> = SCENARIOS.iter().map(|scenario| scenario.fault).collect();
     let mut outcomes = Vec::new();
     for faults in chosen.chunk_by(|one, next| one.setting == next.setting) {
-        let say = |what: &str| {
-            if what.starts_with("starting") {
-                end_on_interrupt(&folder);
-            }
-            println!("{what}");
-        };
+        let say = |what: &str| println!("{what}");
         let up = || faults[0].setting.up(&folder, arguments.binary.clone(), &say);
         let Some(mut ground) = up()? else { continue };
         for scenario in faults {

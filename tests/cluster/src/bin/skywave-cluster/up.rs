@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use skywave_cluster::{Cluster, ClusterOptions, Kind, end_on_interrupt};
+use skywave_cluster::{Cluster, ClusterOptions, Kind};
 
 use crate::arguments::Up;
 use crate::tell;
@@ -24,14 +24,10 @@ pub(crate) fn run(folder: PathBuf, wishes: Up) -> anyhow::Result<()> {
         edge_settings: settings(&wishes.edge_settings)?,
         core_settings: settings(&wishes.core_settings)?,
         seed: wishes.seed,
+        end_on_interrupt: true,
         ..ClusterOptions::new(&folder)
     };
-    let cluster = Cluster::up_telling(&options, &|text| {
-        if text.starts_with("starting") {
-            end_on_interrupt(&folder);
-        }
-        tell(text);
-    })?;
+    let cluster = Cluster::up_telling(&options, &|text| tell(text))?;
     show(&cluster)?;
     cluster.keep();
     Ok(())
