@@ -45,6 +45,12 @@ struct Arguments {
     /// Cores of the one region's cell
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=8))]
     cores: u8,
+    /// Partitions of the log: as many as the cell may have cores
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    partitions: u32,
+    /// Connections of a core to the broker for its appends; else as many as the product has without being told
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=64))]
+    connections: Option<u32>,
     /// Clients of the edge that dies
     #[arg(long, default_value_t = 10_000)]
     clients: usize,
@@ -125,14 +131,16 @@ impl Arguments {
             region_address_handshakes_per_minute = 0\nuser_publishes_per_minute = 0\nsubscriptions = 1000\n\
             publishes_per_second = 1000000\npublish_burst = 1000000\nrequests_per_second = 1000000\n\
             request_burst = 1000000\npending_requests = 65536\n";
+        let mut core = format!("[log]\nlevel = 'warn'\n[kafka]\npartitions = {}\n", self.partitions);
+        core.extend(self.connections.map(|number| format!("connections = {number}\n")));
         Ok(ClusterOptions {
             regions: regions.iter().map(|region| (*region).to_owned()).collect(),
             cores,
             binary: Some(self.program()?),
             optimised_brokers: true,
+            end_on_interrupt: true,
             edge_settings: toml::from_str(limits)?,
-            // One broker has what three would share.
-            core_settings: toml::from_str("[log]\nlevel = 'warn'\n[kafka]\npartitions = 4\n")?,
+            core_settings: toml::from_str(&core)?,
             ..ClusterOptions::new(folder)
         })
     }

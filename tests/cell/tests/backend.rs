@@ -16,7 +16,7 @@ use skywave_ports::events::{DEAD_LETTER, Event, NewEvent, SYSTEM_EVENTS, USER_AC
 use skywave_ports::{Events, Log};
 use tokio::runtime::Runtime;
 
-use crate::cell::{CORES, Cell, EDGES};
+use crate::cell::{CORES, Cell, EDGES, PARTITIONS};
 
 /// Settings of the cores.
 pub(crate) const TOPICS: &str = r#"
@@ -178,12 +178,11 @@ pub(crate) fn topics(cell: &Cell) -> anyhow::Result<()> {
 
 /// Somebody writes into the log itself what is no record, one into each partition, and a core is killed while that is read.
 pub(crate) fn unreadable(cell: &Cell) -> anyhow::Result<()> {
-    const PARTITIONS: u32 = 16;
     let backend = Backend::open(&cell.cluster)?;
     let config = KafkaConfig {
         brokers: vec![cell.cluster.member("eu-kafka-1")?.address("url")?.to_string()],
         cell: "main".into(),
-        partitions: PARTITIONS,
+        partitions: PARTITIONS as u32,
         replication: 1,
         min_insync: 1,
         ..KafkaConfig::default()
@@ -197,7 +196,7 @@ pub(crate) fn unreadable(cell: &Cell) -> anyhow::Result<()> {
     let places: BTreeMap<String, Bytes> = backend.runtime.block_on(async {
         let log = KafkaLog::connect(config, &mut Registry::default()).await?;
         let mut places = BTreeMap::new();
-        for partition in 0..PARTITIONS {
+        for partition in 0..PARTITIONS as u32 {
             let offset = log.append(partition, Bytes::from_static(b"x"), garbage(partition)).await?;
             places.insert(format!("skywave.log.main {partition}@{offset}"), garbage(partition));
         }

@@ -15,6 +15,8 @@ use crate::{live_json, rights};
 pub(crate) const REGION: &str = "eu";
 pub(crate) const CORES: [&str; 2] = ["eu-core-1", "eu-core-2"];
 pub(crate) const EDGES: [&str; 2] = ["eu-edge-1", "eu-edge-2"];
+/// Of the log, as a cell has them by default.
+pub(crate) const PARTITIONS: usize = 8;
 
 pub(crate) struct Cell {
     pub(crate) cluster: Cluster,
@@ -109,7 +111,7 @@ impl Cell {
         }
         wait::until("the cores to share the partitions", || {
             let served = CORES.map(|core| self.served(core).unwrap_or(0));
-            (served == [8, 8]).then_some(())
+            (served == [PARTITIONS / 2; 2]).then_some(())
         })
     }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use skywave_faults::Stage;
 use skywave_harness::wait;
 
-use crate::cell::{CORES, Cell, EDGES};
+use crate::cell::{CORES, Cell, EDGES, PARTITIONS};
 
 pub(crate) fn redis_away(cell: &Cell) -> anyhow::Result<()> {
     cell.cluster.kill9("eu-redis-1")?;
@@ -40,10 +40,12 @@ pub(crate) fn leaving(cell: &Cell) -> anyhow::Result<()> {
     let before = conflicts()?;
     cell.cluster.terminate(CORES[0])?;
     stage.goes_on("publishing at the core that is left")?;
-    wait::until("it to serve all partitions", || (cell.served(CORES[1]).ok()? == 16).then_some(()))?;
+    wait::until("it to serve all partitions", || (cell.served(CORES[1]).ok()? == PARTITIONS).then_some(()))?;
     anyhow::ensure!(conflicts()? == before, "commits met during an orderly leave");
     cell.cluster.restart(CORES[0])?;
-    wait::until("the core to get its share again", || (cell.served(CORES[0]).ok()? == 8).then_some(()))?;
+    wait::until("the core to get its share again", || {
+        (cell.served(CORES[0]).ok()? == PARTITIONS / 2).then_some(())
+    })?;
     stage.goes_on("publishing at both cores")?;
     judge("a core left and came back", stage)
 }
@@ -54,7 +56,9 @@ pub(crate) fn core_killed(cell: &Cell) -> anyhow::Result<()> {
         cell.cluster.kill9(core)?;
         stage.goes_on("publishing at the other core")?;
         cell.cluster.restart(core)?;
-        wait::until("the core to get its share again", || (cell.served(core).ok()? == 8).then_some(()))?;
+        wait::until("the core to get its share again", || {
+            (cell.served(core).ok()? == PARTITIONS / 2).then_some(())
+        })?;
     }
     judge("two kills of a core", stage)
 }
@@ -85,10 +89,14 @@ pub(crate) fn zombie(cell: &Cell) -> anyhow::Result<()> {
     for core in CORES {
         cell.cluster.pause(core)?;
         let other = if core == CORES[0] { CORES[1] } else { CORES[0] };
-        wait::until("the other core to take over", || (cell.served(other).ok()? == 16).then_some(()))?;
+        wait::until("the other core to take over", || {
+            (cell.served(other).ok()? == PARTITIONS).then_some(())
+        })?;
         stage.goes_on("publishing at the other core")?;
         cell.cluster.resume(core)?;
-        wait::until("the sleeper to get its share again", || (cell.served(core).ok()? == 8).then_some(()))?;
+        wait::until("the sleeper to get its share again", || {
+            (cell.served(core).ok()? == PARTITIONS / 2).then_some(())
+        })?;
         stage.goes_on("publishing at both cores")?;
     }
     judge("two cores that slept", stage)

@@ -25,10 +25,10 @@ pub struct KafkaConfig {
     pub queue_records: usize,
     pub queue_bytes: usize,
     /// Connections to each broker that appends are spread over, by partition. A broker serves one request of a connection at
-    /// a time, and a request appends to one partition.
+    /// a time, and a request appends to one partition: the partitions of one leader that share a connection take turns.
     pub connections: u32,
-    /// How long an append waits for more of them before it is sent, beyond waiting for those of its partition that are under
-    /// way. Zero sends it at once when none is.
+    /// How long an append waits for more of them before it is sent, beyond waiting for its turn. Zero sends it at once when
+    /// nothing is under way on its connection.
     pub linger: Duration,
     /// An append that is not acknowledged by then is answered as *unknown*. It may still be appended.
     pub append_timeout: Duration,
@@ -64,7 +64,7 @@ impl Default for KafkaConfig {
         Self {
             brokers: vec!["127.0.0.1:9092".into()],
             cell: "main".into(),
-            partitions: 16,
+            partitions: 8,
             replication: 3,
             min_insync: 2,
             security: Security::default(),
@@ -72,7 +72,7 @@ impl Default for KafkaConfig {
             record_bytes: 1_000_000,
             queue_records: 32_768,
             queue_bytes: 64 * 1024 * 1024,
-            connections: 4,
+            connections: 2,
             linger: Duration::ZERO,
             // Less than an edge waits for its answer.
             append_timeout: Duration::from_secs(4),

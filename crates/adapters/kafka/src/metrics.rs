@@ -43,6 +43,7 @@ pub(crate) struct KafkaMetrics {
     pub(crate) appended: Counter,
     pub(crate) appends_refused: Counter,
     pub(crate) appends_unknown: Counter,
+    pub(crate) append_batches: Counter,
     pub(crate) appends_in_flight: Gauge,
     pub(crate) append_seconds: Histogram,
     pub(crate) producer_restarts: Counter,
@@ -65,6 +66,7 @@ impl KafkaMetrics {
             appended: Counter::default(),
             appends_refused: Counter::default(),
             appends_unknown: Counter::default(),
+            append_batches: Counter::default(),
             appends_in_flight: Gauge::default(),
             append_seconds: Histogram::new(exponential_buckets(0.000_25, 2.0, 16)),
             producer_restarts: Counter::default(),
@@ -89,6 +91,11 @@ impl KafkaMetrics {
             ("appended", "Appends that Kafka has acknowledged", &self.appended),
             ("appends_refused", "Appends that were certainly not sent", &self.appends_refused),
             ("appends_unknown", "Appends whose acknowledgement was not seen in time", &self.appends_unknown),
+            (
+                "append_batches",
+                "Requests that appends were sent with, each for one partition",
+                &self.append_batches,
+            ),
             ("producer_restarts", "Times the producer was given up for a new one", &self.producer_restarts),
             ("records_read", "Records given to readers", &self.records_read),
             (

@@ -1,16 +1,16 @@
 //! Appends records, and keeps a producer to do so.
 //!
 //! - An append goes to the current [`session`] at once, so order is that of the first polls; the session's thread answers
-//!   it. The [`gate`] of its partition refuses it when Kafka does not acknowledge, the [`queue`] when too many wait. In its
-//!   [`lane`] it waits for those of its partition that are under way.
+//!   it. The [`gate`] of its partition refuses it when Kafka does not acknowledge, the [`queue`] when too many wait. It is sent
+//!   when its turn comes ([`turns`]).
 //! - A *watchdog* gives up a session that is spoiled or whose appends have waited too long, and opens the next.
 //!
 //! Never: sends a record twice on its own.
 
 mod gate;
-mod lane;
 mod queue;
 mod session;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;

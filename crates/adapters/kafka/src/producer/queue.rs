@@ -1,4 +1,4 @@
-//! The bound of appends that wait for Kafka, in lanes or in the library.
+//! The bound of appends that wait for Kafka, for their turn or in the library.
 //!
 //! An append that finds no place is refused at once: it was certainly not sent. A place is given back when the append is answered.
 

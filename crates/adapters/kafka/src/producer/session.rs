@@ -1,7 +1,7 @@
 //! One producer of the library, and the appends that were given to it.
 //!
-//! An append takes a place of the [`Queue`], then its partition's [`Lane`], then goes to the library; the session's thread
-//! hears what became of it, and hands over what waited behind it.
+//! An append takes a place of the [`Queue`], waits for its turn ([`Turns`]), then goes to the library; the session's thread
+//! hears what became of it, and hands over what waited for that.
 //!
 //! Within a session Kafka keeps order and drops what is sent twice, for as long as the library does not begin a new epoch
 //! on its own. It does that when a record's time is over while others may or may not have arrived, and then sends those
@@ -9,7 +9,6 @@
 //! waits too long, or with any error that leaves doubt, is given up as a whole ([`Session::give_up`]). Each record is
 //! given to one session only; hence it is in the log at most once.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, JoinHandle};
@@ -26,8 +25,8 @@ use skywave_ports::log::{LogError, LogPosition, Partition};
 use tokio::sync::{Notify, oneshot};
 
 use super::gate::{Clock, Gate};
-use super::lane::Lane;
 use super::queue::{self, Place, Queue};
+use super::turns::{Batch, Turns};
 use crate::admin::reason;
 use crate::client::{self, Complaint, Ear, millis};
 use crate::config::KafkaConfig;
@@ -39,10 +38,6 @@ use crate::reader::own::{Own, UnderWay};
 const NEVER_FIRST: Duration = Duration::from_secs(30);
 /// How long the thread listens until it looks whether it should end.
 const LISTEN: Duration = Duration::from_millis(100);
-/// What is given to the library at a time fits into one of its requests (`batch.size` and `batch.num.messages`), with room for what
-/// it adds to a record.
-const REQUEST_BYTES: usize = 500_000;
-const REQUEST_RECORDS: usize = 5_000;
 
 pub(super) type Answer = Result<LogPosition, LogError>;
 
@@ -95,7 +90,7 @@ impl Session {
             message_bytes: config.message_bytes(),
             ear: Ear::new("producer", metrics.clone()),
             queue: Queue::new(records, bytes, metrics.clone()),
-            lanes: gates.iter().map(|_| Lane::default()).collect(),
+            turns: Turns::new(gates.len()),
             gates,
             clock,
             metrics,
@@ -114,6 +109,7 @@ impl Session {
         let thread = thread::Builder::new().name("kafka-appends".into()).spawn(move || {
             while !end.load(Ordering::Relaxed) {
                 listener.poll(LISTEN);
+                listener.context().go_past();
             }
         });
         let thread = thread.map_err(|error| failed(&error))?;
@@ -148,7 +144,8 @@ impl Session {
         value: Bytes,
     ) -> Result<oneshot::Receiver<Answer>, LogError> {
         let deliveries = self.deliveries();
-        let place = deliveries.queue.enter(key.len() + value.len())?;
+        let bytes = key.len() + value.len();
+        let place = deliveries.queue.enter(bytes)?;
         let (done, answer) = oneshot::channel();
         let pending = Box::new(Pending {
             partition,
@@ -159,9 +156,7 @@ impl Session {
             _place: place,
             _under_way: deliveries.own.begin(partition),
         });
-        deliveries.lanes[partition as usize].enter(pending, |pending| {
-            deliveries.give(&self.library, pending).map_err(|(refusal, _)| refusal)
-        })?;
+        deliveries.hand_over(deliveries.turns.enter(deliveries.clock.now(), partition, bytes, pending));
         Ok(answer)
     }
 
@@ -194,8 +189,8 @@ pub(super) struct Deliveries {
     message_bytes: usize,
     ear: Ear,
     queue: Queue,
+    turns: Turns<Box<Pending>>,
     /// Of each partition.
-    lanes: Vec<Lane<Box<Pending>>>,
     gates: Vec<Gate>,
     clock: Clock,
     metrics: KafkaMetrics,
@@ -237,31 +232,37 @@ impl Deliveries {
         Err((refusal, record.delivery_opaque))
     }
 
-    /// Gives the library what has waited, as much as goes with one request; answers how many that are.
-    fn hand_over(&self, waiting: &mut VecDeque<Box<Pending>>) -> usize {
-        let library = self.library.get().and_then(Weak::upgrade);
-        let library = library
-            .filter(|_| !self.spoiled.load(Ordering::Relaxed) && !self.given_up.load(Ordering::Relaxed));
-        let (mut records, mut bytes) = (0, 0);
-        while records < REQUEST_RECORDS
-            && let Some(next) =
-                waiting.pop_front_if(|next| records == 0 || bytes + next.value.len() <= REQUEST_BYTES)
-        {
-            let size = next.value.len();
-            let given = match &library {
-                Some(library) => self.give(library, next),
-                None => Err((LogError::Refused("the producer is being made anew".into()), next)),
-            };
-            match given {
-                Ok(()) => (records, bytes) = (records + 1, bytes + size),
-                Err((refusal, pending)) => {
-                    self.gates[pending.partition as usize].withdrawn();
+    /// Gives the library what is to be sent now. What cannot be given is answered, and the next ones take its turn.
+    fn hand_over(&self, mut batch: Option<Batch<Box<Pending>>>) {
+        while let Some(Batch { partition, appends }) = batch {
+            let library = self.library.get().and_then(Weak::upgrade);
+            let library = library
+                .filter(|_| !self.spoiled.load(Ordering::Relaxed) && !self.given_up.load(Ordering::Relaxed));
+            let (count, mut refused) = (appends.len(), 0);
+            for append in appends {
+                let given = match &library {
+                    Some(library) => self.give(library, append),
+                    None => Err((LogError::Refused("the producer is being made anew".into()), append)),
+                };
+                if let Err((refusal, pending)) = given {
+                    self.gates[partition as usize].withdrawn();
+                    refused += 1;
                     // Somebody who has given up waiting needs no answer.
                     let _ = pending.done.send(Err(refusal));
                 }
             }
+            if refused < count {
+                self.metrics.append_batches.inc();
+            }
+            batch = self.turns.answered(self.clock.now(), partition, refused);
         }
-        records
+    }
+
+    /// Goes past turns that take too long.
+    fn go_past(&self) {
+        while let Some(batch) = self.turns.overdue(self.clock.now()) {
+            self.hand_over(Some(batch));
+        }
     }
 
     fn spoil(&self) {
@@ -311,16 +312,16 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = Box<Pending>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, pending: Box<Pending>) {
-        let lane = &self.lanes[pending.partition as usize];
+        let partition = pending.partition;
         let answer = match result {
             Ok(message) => {
                 self.metrics.append_seconds.observe(pending.started.elapsed().as_secs_f64());
                 self.acknowledged(&pending, message.offset())
             }
-            Err((error, _)) => self.failed(pending.partition, error),
+            Err((error, _)) => self.failed(partition, error),
         };
         let _ = pending.done.send(answer);
-        lane.answered(|waiting| self.hand_over(waiting));
+        self.hand_over(self.turns.answered(self.clock.now(), partition, 1));
     }
 }
 
@@ -330,6 +331,15 @@ impl ClientContext for Deliveries {
     }
 
     fn stats(&self, statistics: Statistics) {
+        for partition in statistics.topics.values().flat_map(|topic| topic.partitions.values()) {
+            // The library's own, of records without a partition, is none.
+            if let Ok(number) = Partition::try_from(partition.partition)
+                && (number as usize) < self.gates.len()
+            {
+                self.turns.led(number, (partition.leader >= 0).then_some(partition.leader));
+            }
+        }
+        self.go_past();
         self.ear.stats(statistics);
     }
 
