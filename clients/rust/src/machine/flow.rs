@@ -104,7 +104,8 @@ impl Machine {
                 self.move_attempts = self.move_attempts.saturating_add(1);
                 self.move_at = Some((now + wait, None));
             }
-            return;
+            // What had begun there begins again here.
+            return self.start_channels(now);
         }
         let Some(link) = self.active.take_if(|link| link.id == id) else { return };
         self.drop_link(id);
@@ -231,10 +232,7 @@ impl Machine {
 
     /// Starts what has no place on the active connection yet: channels, and requests of the application.
     pub(super) fn resume(&mut self, now: Millis) {
-        let names: Vec<ChannelName> = self.channels.keys().cloned().collect();
-        for name in names {
-            self.start_channel(now, &name);
-        }
+        self.start_channels(now);
         let requests: Vec<_> =
             self.requests.iter().map(|(ticket, request)| (*ticket, request.clone())).collect();
         if let Some(link) = self.active.as_mut() {
@@ -244,8 +242,17 @@ impl Machine {
         }
     }
 
+    fn start_channels(&mut self, now: Millis) {
+        let names: Vec<ChannelName> = self.channels.keys().cloned().collect();
+        for name in names {
+            self.start_channel(now, &name);
+        }
+    }
+
+    /// Begins on the connection that will stay: a move would wait for one that begins on the other.
     pub(super) fn start_channel(&mut self, now: Millis, name: &ChannelName) {
-        let Some(link) = self.active.as_ref().filter(|link| link.is_ready()).map(|link| link.id) else {
+        let links = [&self.successor, &self.active];
+        let Some(link) = links.into_iter().flatten().find(|link| link.is_ready()).map(|link| link.id) else {
             return;
         };
         if let Some(channel) = self.channels.get_mut(name)

@@ -259,18 +259,35 @@ fn subscribing_on_the_new_connection_takes_over_what_was_granted_on_the_old_one(
     assert_eq!(script.heard(), ["subscribed", "8", "9"]);
 }
 
-#[test]
-fn a_subscription_goes_on_after_what_was_announced_when_the_old_node_was_left() {
+/// Subscribed on the way to a node on which a backend grants the channel at 9; then the old node, which had brought 6, is lost.
+/// What was asked for before that.
+fn subscribed_on_the_way() -> (Script, LinkId, ClientMessage) {
     let (mut script, old, new) = moving();
     script.say(new, granted(9));
     script.machine.subscribe(script.now, channel("c"), Start::Now, false);
-    script.sent(old);
+    let request = script.request(new);
+    assert_eq!(recover_of(&request), Some(6));
     script.lose(old, None);
     assert_eq!(script.grants(), ["gap 7-9 Unavailable"]);
-    let request = script.sent(new).remove(0);
-    assert_eq!(recover_of(&request), Some(9));
+    (script, new, request)
+}
+
+#[test]
+fn a_subscription_goes_on_after_what_was_announced_when_the_old_node_was_left() {
+    let (mut script, new, request) = subscribed_on_the_way();
+    script.sent(new);
     script.reply(new, request.id, refused(ErrorCode::AlreadySubscribed));
     assert_eq!(rejoins(&mut script, new).0, Some(9));
+}
+
+#[test]
+fn what_was_announced_as_missing_does_not_come_after_all() {
+    let (mut script, new, request) = subscribed_on_the_way();
+    script.reply(new, request.id, subscribed(9, Some(Recovery::Exact)));
+    for offset in 7..=10 {
+        script.say(new, pushed(offset));
+    }
+    assert_eq!(script.heard(), ["subscribed", "10"]);
 }
 
 #[test]
