@@ -99,7 +99,7 @@ fn run() -> anyhow::Result<()> {
     };
     let total = AtomicU64::new(u64::MAX);
     let (crowd, total) = (&crowd, &total);
-    std::thread::scope(|scope| -> anyhow::Result<()> {
+    let outcome = std::thread::scope(|scope| -> anyhow::Result<()> {
         let readers: Vec<_> = subscribers
             .into_iter()
             .map(|socket| scope.spawn(move || guarded(crowd, || read(socket, total))))
@@ -130,7 +130,14 @@ fn run() -> anyhow::Result<()> {
             judge(&published, &seen.context("a subscriber")?).with_context(|| format!("at {edge}"))?;
         }
         Ok(())
-    })?;
+    });
+    if outcome.is_err() {
+        for edge in EDGES {
+            let log = std::fs::read_to_string(cluster.member(edge)?.log()).unwrap_or_default();
+            println!("--- {edge}\n{log}");
+        }
+    }
+    outcome?;
     cluster.down()
 }
 

@@ -224,7 +224,12 @@ impl Socket {
                 Ok(true) => {}
                 Ok(false) => return Ok(Some(Received::End)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-                Err(_) => return Ok(Some(Received::End)),
+                // A signal, or a stop of this very process: a read with a timeout is not taken up again by itself.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    eprintln!("a connection broke: {error}");
+                    return Ok(Some(Received::End));
+                }
             }
         }
     }
