@@ -39,9 +39,21 @@ pub struct EdgeConfig {
     pub placement: Option<PlacementConfig>,
     /// What the cores are told, for Kafka.
     pub events: EventsConfig,
+    /// Pages of history that were read are kept in the shared state, for all nodes of the region; `None`: they are not, as is
+    /// right where the state is this node's own.
+    pub history_cache: Option<HistoryCache>,
     pub limits: EdgeLimits,
     pub timing: EdgeTiming,
     pub compression: Compression,
+}
+
+/// How much of the past is kept in the shared state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HistoryCache {
+    /// A page is kept for so long.
+    pub lifetime: Duration,
+    /// This node keeps no more than so many bytes within a lifetime, and twice as many in the first.
+    pub bytes: usize,
 }
 
 /// What the cores are told; nothing, unless an operator wants it.
@@ -240,6 +252,7 @@ impl EdgeConfig {
             drain_target: None,
             placement: None,
             events: EventsConfig::default(),
+            history_cache: None,
             limits: EdgeLimits::default(),
             timing: EdgeTiming::default(),
             compression: Compression::default(),

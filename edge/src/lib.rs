@@ -33,7 +33,8 @@ pub mod worker;
 pub use admission::Permit;
 pub use backend::Backend;
 pub use config::{
-    Compression, EdgeConfig, EdgeLimits, EdgeTiming, EventsConfig, ListenerConfig, PlacementConfig, Redirect,
+    Compression, EdgeConfig, EdgeLimits, EdgeTiming, EventsConfig, HistoryCache, ListenerConfig,
+    PlacementConfig, Redirect,
 };
 pub use handle::{Circuits, EdgeFailed, EdgeHandle};
 pub use ports::{EdgePorts, SystemClock, WallClock};

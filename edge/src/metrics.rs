@@ -108,6 +108,11 @@ pub(crate) struct WorkerMetrics {
     /// Channels the hub shard holds an interest in.
     pub(crate) hub_channels: Count,
     pub(crate) fetches: Count,
+    /// Pages of the past: found in what the region shares, not found there, put there, and left out for its bounds.
+    pub(crate) copies_served: Count,
+    pub(crate) copies_missed: Count,
+    pub(crate) copies_kept: Count,
+    pub(crate) copies_left: Count,
     pub(crate) gaps: Count,
     pub(crate) bus_dropped: Count,
     /// News of who is present that the bus did not take.
@@ -176,7 +181,13 @@ const COUNTERS: &[(&str, &str, Read)] = &[
         "Requests sent again: their core fell silent or left, the bus lost them, or nothing answered",
         |m| &m.core_resends,
     ),
-    ("skywave_edge_fetches", "Range reads from core by the hub", |m| &m.fetches),
+    ("skywave_edge_fetches", "Range reads by the hub", |m| &m.fetches),
+    ("skywave_edge_history_cache_hits", "Those that the region's shared state served", |m| &m.copies_served),
+    ("skywave_edge_history_cache_misses", "Those that were looked for there in vain", |m| &m.copies_missed),
+    ("skywave_edge_history_cache_kept", "Blocks of history put there", |m| &m.copies_kept),
+    ("skywave_edge_history_cache_left", "Blocks of history not put there: too large, or too many", |m| {
+        &m.copies_left
+    }),
     ("skywave_edge_gaps", "Gaps announced to subscribers", |m| &m.gaps),
     ("skywave_edge_bus_dropped", "Bus messages dropped by a full inbox", |m| &m.bus_dropped),
     ("skywave_edge_presence_refused", "News of who is present that the bus did not take", |m| {

@@ -96,6 +96,14 @@ impl SharedState for State {
         self.get()?.forget(key).await
     }
 
+    async fn keep(&self, key: &str, value: Bytes, lifetime: Duration) -> Result<(), StateError> {
+        self.get()?.keep(key, value, lifetime).await
+    }
+
+    async fn kept(&self, key: &str) -> Result<Option<Bytes>, StateError> {
+        self.get()?.kept(key).await
+    }
+
     async fn append_notice(&self, feed: &str, notice: Bytes, lifetime: Duration) -> Result<(), StateError> {
         self.get()?.append_notice(feed, notice, lifetime).await
     }

@@ -7,6 +7,7 @@
 //! - [`presence`]: who is in a channel, converging over a bus that loses and reorders.
 //! - [`region`]: which nodes there are, and which of them serves a key best.
 //! - [`session`]: one connection: requests, rights, limits, keep-alive, token expiry.
+//! - [`past`]: which pieces of a channel's past the nodes of a region keep for each other.
 //! - [`allowance`]: one node's part in a rate that many nodes keep together.
 //! - [`outbox`], [`bucket`], [`capability`], [`partition`]: the small parts they share with the services.
 //!
@@ -20,6 +21,7 @@ pub mod hub;
 pub mod lanes;
 pub mod outbox;
 pub mod partition;
+pub mod past;
 pub mod presence;
 pub mod region;
 pub mod sequencer;
@@ -32,6 +34,7 @@ pub use capability::{Capabilities, Operation};
 pub use hub::{Hub, HubConfig, HubOutput};
 pub use lanes::{Lanes, LanesConfig, LanesOutput};
 pub use outbox::{Outbox, Pushed};
+pub use past::Blocks;
 pub use presence::{Presence, PresenceConfig, PresenceOutput};
 pub use region::{KeyDigest, Region, RegionConfig, RegionOutput};
 pub use sequencer::{DedupRecord, Sequenced, Sequencer, SequencerConfig};

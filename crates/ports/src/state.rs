@@ -9,6 +9,8 @@ use bytes::Bytes;
 pub const FEED_NOTICES: usize = 50_000;
 /// Notices that one read gives at most.
 pub const FEED_PAGE: usize = 1_000;
+/// Bytes of a value that is kept, at most.
+pub const KEPT_BYTES: usize = 1024 * 1024;
 
 /// Expiring shared state.
 ///
@@ -18,7 +20,7 @@ pub const FEED_PAGE: usize = 1_000;
 ///   documentation says.
 /// - `Unavailable` says nothing about whether the operation took place; all operations may be repeated.
 /// - No clock of a caller counts: times are those of the state's own server.
-/// - A key is any text; buckets, remembered keys and feeds of one name do not meet.
+/// - A key is any text; buckets, remembered keys, kept values and feeds of one name do not meet.
 #[async_trait]
 pub trait SharedState: Send + Sync + 'static {
     /// Takes `cost` tokens from the bucket `key`, which holds at most `burst` and gains `per_second`.
@@ -46,6 +48,13 @@ pub trait SharedState: Send + Sync + 'static {
     async fn is_remembered(&self, key: &str) -> Result<bool, StateError>;
 
     async fn forget(&self, key: &str) -> Result<(), StateError>;
+
+    /// Keeps a value of at most [`KEPT_BYTES`] for at most `lifetime`, in place of the one before. For what can be had elsewhere
+    /// and is nearer here.
+    async fn keep(&self, key: &str, value: Bytes, lifetime: Duration) -> Result<(), StateError>;
+
+    /// A value that was kept.
+    async fn kept(&self, key: &str) -> Result<Option<Bytes>, StateError>;
 
     /// Adds a notice to a feed, behind all that are there. It is kept for `lifetime` at least, unless [`FEED_NOTICES`]
     /// newer ones come; a feed's notices go in the order in which they came.

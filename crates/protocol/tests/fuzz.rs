@@ -47,6 +47,7 @@ fn inner() {
     inputs.extend(corpus(strategies::log_record(), |m, out| out.extend_from_slice(&m.encode())));
     inputs.extend(corpus(strategies::core_request(), |m, out| out.extend_from_slice(&m.encode())));
     inputs.extend(corpus(strategies::core_reply(), |m, out| out.extend_from_slice(&m.encode())));
+    inputs.extend(corpus(strategies::excerpt(), |m, out| out.extend_from_slice(&m.encode())));
     inputs.extend(corpus(strategies::notice(), |m, out| out.extend_from_slice(&m.encode())));
     inputs.extend(corpus(strategies::cell_news(), |m, out| out.extend_from_slice(&m.encode())));
     inputs.extend(corpus(strategies::node_beat(), |m, out| out.extend_from_slice(&m.encode())));

@@ -4,13 +4,15 @@
 
 mod strategies;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use skywave_protocol::inner::{
-    CellNews, CoreBeat, CoreReply, CoreRequest, Live, LogRecord, NodeBeat, Notice,
+    CellNews, CoreBeat, CoreReply, CoreRequest, Excerpt, Live, LogRecord, NodeBeat, Notice,
 };
 use skywave_protocol::message::{ClientMessage, ServerMessage};
-use skywave_protocol::{DecodeError, binary, json};
+use skywave_protocol::{DecodeError, Publication, binary, json};
 
 fn json_client(message: &ClientMessage) -> Vec<u8> {
     let mut out = Vec::new();
@@ -128,6 +130,21 @@ proptest! {
     #[test]
     fn core_replies_read_back(message in strategies::core_reply()) {
         check_inner(&message, &message.encode(), CoreReply::decode)?;
+    }
+
+    #[test]
+    fn excerpts_read_back(message in strategies::excerpt()) {
+        check_inner(&message, &message.encode(), Excerpt::decode)?;
+    }
+
+    /// One that lacks a publication, or has one twice or without a position, is none.
+    #[test]
+    fn an_excerpt_with_a_hole_is_none(whole in strategies::excerpt(), at in 0usize..4, offset: u64) {
+        let mut publications = whole.publications().to_vec();
+        let at = at % publications.len();
+        prop_assume!(offset != publications[at].offset && (publications.len() > 1 || offset == 0));
+        publications[at] = Arc::new(Publication { offset, ..(*publications[at]).clone() });
+        prop_assert_eq!(Excerpt::new(whole.channel().clone(), whole.epoch().clone(), publications), None);
     }
 
     #[test]

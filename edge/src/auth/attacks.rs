@@ -296,6 +296,14 @@ impl SharedState for State {
         Ok(TokenLoan { tokens: most, wait: Duration::ZERO })
     }
 
+    async fn keep(&self, _: &str, _: Bytes, _: Duration) -> Result<(), StateError> {
+        Ok(())
+    }
+
+    async fn kept(&self, _: &str) -> Result<Option<Bytes>, StateError> {
+        Ok(None)
+    }
+
     async fn append_notice(&self, _: &str, _: Bytes, _: Duration) -> Result<(), StateError> {
         Ok(())
     }
@@ -333,6 +341,14 @@ impl SharedState for Meanwhile {
 
     async fn borrow_tokens(&self, _: &str, most: u32, _: u32, _: f64) -> Result<TokenLoan, StateError> {
         Ok(TokenLoan { tokens: most, wait: Duration::ZERO })
+    }
+
+    async fn keep(&self, _: &str, _: Bytes, _: Duration) -> Result<(), StateError> {
+        Ok(())
+    }
+
+    async fn kept(&self, _: &str) -> Result<Option<Bytes>, StateError> {
+        Ok(None)
     }
 
     async fn append_notice(&self, _: &str, _: Bytes, _: Duration) -> Result<(), StateError> {

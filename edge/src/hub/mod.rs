@@ -4,6 +4,7 @@
 //! workers. Never: knows a socket, or lets a connection wait on it (commands are queued by the connection's worker).
 
 mod command;
+mod copies;
 mod enquiry;
 mod interest;
 mod presence;

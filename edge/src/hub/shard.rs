@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Duration, Instant, sleep_until};
 
 use super::command::{HubCommand, JoinCommand};
+use super::copies::{Copies, Looked};
 use super::enquiry::{Asked, Caller, Due, Enquiries};
 use super::interest::{Interests, Outcome};
 use super::presence::Roll;
@@ -50,6 +51,7 @@ struct Shard {
     interests: Interests,
     deliveries: Vec<mpsc::Sender<Delivery>>,
     recent: Recent,
+    copies: Copies,
     enquiries: Enquiries,
     /// When the gauges are refreshed and old frames are forgotten.
     housekeeping: Millis,
@@ -63,7 +65,9 @@ pub(crate) async fn run(worker: Rc<Worker>, queues: Queues, deliveries: Vec<mpsc
     let Queues { mut live, inbox, mut commands, mut histories } = queues;
     let shared = worker.shared().clone();
     let (interests, mut outcomes) = Interests::new(shared.ports.bus.clone(), inbox);
-    let mut shard = Shard::new(worker, shared, interests, deliveries);
+    let metrics = shared.metrics[usize::from(worker.index())].clone();
+    let (copies, mut looked) = Copies::new(&shared, metrics);
+    let mut shard = Shard::new(worker, shared, interests, copies, deliveries);
     let mut lives: Vec<BusMessage> = Vec::with_capacity(TURN);
     let mut orders: Vec<HubCommand> = Vec::with_capacity(TURN);
     loop {
@@ -87,6 +91,7 @@ pub(crate) async fn run(worker: Rc<Worker>, queues: Queues, deliveries: Vec<mpsc
             }
             Some(outcome) = outcomes.recv() => shard.interest(outcome).await,
             Some((id, result)) = histories.recv() => shard.history(id, result).await,
+            Some(looked) = looked.recv() => shard.looked(looked).await,
             () = sleep_until(due) => shard.timeout().await,
         }
     }
@@ -97,6 +102,7 @@ impl Shard {
         worker: Rc<Worker>,
         shared: Arc<Shared>,
         interests: Interests,
+        copies: Copies,
         deliveries: Vec<mpsc::Sender<Delivery>>,
     ) -> Self {
         let timing = &shared.config.timing;
@@ -111,6 +117,7 @@ impl Shard {
             interests,
             deliveries,
             recent: Recent::new(shared.config.compression.threshold),
+            copies,
             enquiries: Enquiries::new(ms(timing.presence_listen)),
             housekeeping: HOUSEKEEPING_MS,
             worker,
@@ -235,7 +242,21 @@ impl Shard {
                 Err(WireError::new(ErrorCode::Internal, "not an answer to a read"))
             }
         });
-        self.hub.handle_history(self.now(), id, result);
+        let now = self.now();
+        self.copies.answered(now, id, result.as_ref().ok());
+        self.hub.handle_history(now, id, result);
+        self.act().await;
+    }
+
+    /// What was looked for in the region's shared state was found there, or not.
+    async fn looked(&mut self, looked: Looked) {
+        let now = self.now();
+        let served = looked.found.as_ref().is_some_and(|copy| self.hub.handle_copy(now, looked.id, copy));
+        if let Some((id, query)) = self.copies.looked(now, looked, served)
+            && self.hub.is_reading(id)
+        {
+            self.worker.state().read_history(Requester::Hub(id), query);
+        }
         self.act().await;
     }
 
@@ -256,6 +277,7 @@ impl Shard {
         if self.housekeeping <= now {
             self.housekeeping = now + HOUSEKEEPING_MS;
             self.recent.tidy(now);
+            self.copies.tidy(now);
             self.metrics.hub_channels.set(self.interests.len() as u64);
             self.metrics.bus_dropped.set(self.interests.dropped());
         }
@@ -346,9 +368,11 @@ impl Shard {
             }
             HubOutput::AddInterest(channel) => self.interests.add(channel),
             HubOutput::DropInterest(channel) => self.interests.drop_interest(&channel),
-            HubOutput::Fetch { id, query } => {
+            HubOutput::Fetch { id, query, past } => {
                 self.metrics.fetches.add(1);
-                self.worker.state().read_history(Requester::Hub(id), query);
+                if let Some(query) = self.copies.look(id, query, past) {
+                    self.worker.state().read_history(Requester::Hub(id), query);
+                }
             }
         }
     }

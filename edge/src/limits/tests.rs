@@ -53,6 +53,14 @@ impl SharedState for State {
         Ok(())
     }
 
+    async fn keep(&self, _: &str, _: Bytes, _: Duration) -> Result<(), StateError> {
+        Ok(())
+    }
+
+    async fn kept(&self, _: &str) -> Result<Option<Bytes>, StateError> {
+        Ok(None)
+    }
+
     async fn append_notice(&self, _: &str, _: Bytes, _: Duration) -> Result<(), StateError> {
         Ok(())
     }

@@ -66,6 +66,8 @@ pub(crate) async fn start_edge(
     let mut config = EdgeConfig { announced_cores: !alone, ..settings.edge(node) };
     if alone {
         config.timing.presence_listen = Duration::ZERO;
+        // The state is this node's own memory, and the store is as near.
+        config.history_cache = None;
     }
     Edge::start(config, ports, shutdown).await.map_err(|error| match error {
         EdgeError::Listen { address, source } => Failed::CannotBegin(trouble::port(address, &source)),

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use skywave_edge::{
-    Compression, EdgeConfig, EdgeLimits, EdgeTiming, EventsConfig, ListenerConfig, PlacementConfig,
+    Compression, EdgeConfig, EdgeLimits, EdgeTiming, EventsConfig, HistoryCache, ListenerConfig,
+    PlacementConfig,
 };
 use skywave_engine::Rate;
 use skywave_protocol::NodeId;
@@ -32,6 +33,7 @@ impl Settings {
                 settle: Duration::from_secs(self.timing.node_settle_seconds),
             }),
             events: EventsConfig { activity: self.events.activity, system: self.events.system },
+            history_cache: self.history_cache(),
             limits: self.limits.as_edge(),
             timing: self.timing.as_edge(),
             compression: Compression {
@@ -40,6 +42,12 @@ impl Settings {
             },
             ..EdgeConfig::new(node, self.edge.listen)
         }
+    }
+
+    /// Either bound at zero turns it off.
+    fn history_cache(&self) -> Option<HistoryCache> {
+        let (bytes, seconds) = (self.limits.history_cache_bytes, self.timing.history_cache_seconds);
+        (bytes > 0 && seconds > 0).then(|| HistoryCache { bytes, lifetime: Duration::from_secs(seconds) })
     }
 
     /// UDP port of the same number as the TLS listener's, or else as the plain one's.
@@ -95,6 +103,7 @@ impl Default for LimitSettings {
             pending_requests: 1_024,
             core_requests: edge.core_requests,
             queue: edge.queue,
+            history_cache_bytes: 64 * 1024 * 1024,
         }
     }
 }
@@ -151,6 +160,7 @@ impl Default for TimingSettings {
             node_lease_seconds: place.lease.as_secs(),
             node_settle_seconds: place.settle.as_secs(),
             expiry_warning_seconds: edge.expiry_warning.as_secs(),
+            history_cache_seconds: 600,
             // Somebody at a keyboard waits for it.
             drain_seconds: 3,
         }

@@ -136,6 +136,7 @@ pub(crate) struct LimitSettings {
     pub(crate) pending_requests: usize,
     pub(crate) core_requests: usize,
     pub(crate) queue: usize,
+    pub(crate) history_cache_bytes: usize,
 }
 
 /// Deadlines and intervals.
@@ -155,6 +156,7 @@ pub(crate) struct TimingSettings {
     pub(crate) node_lease_seconds: u64,
     pub(crate) node_settle_seconds: u64,
     pub(crate) expiry_warning_seconds: u64,
+    pub(crate) history_cache_seconds: u64,
     pub(crate) drain_seconds: u64,
 }
 

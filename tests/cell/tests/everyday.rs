@@ -70,6 +70,52 @@ pub(crate) fn recovery(cell: &Cell) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Two clients were away for so long that the ring of their edge is not enough: the first one's edge asks the core for what they
+/// missed, and the second one's, another edge, finds it in the region's Redis.
+pub(crate) fn the_past(cell: &Cell) -> anyhow::Result<()> {
+    const MISSED: u64 = 700;
+    let channel = "chat:the-past";
+    let (mut here, mut there) = (cell.connect(EDGES[0], "ada")?, cell.connect(EDGES[1], "bob")?);
+    let seen = here.subscribe(channel)?;
+    there.subscribe(channel)?;
+    let mut publisher = cell.connect(EDGES[0], "eve")?;
+    for number in 1..=MISSED {
+        publisher
+            .start("publish", json!({ "channel": channel, "id": format!("m-{number}"), "data": number }))?;
+        if number % 100 == 0 {
+            for _ in 0..100 {
+                let (_, answer) = publisher.any_answer()?;
+                anyhow::ensure!(answer.get("published").is_some(), "{answer}");
+            }
+        }
+    }
+    for edge in EDGES {
+        let hits = || cell.metric(edge, "skywave_edge_history_cache_hits_total");
+        let before = hits()?;
+        let come_back = || -> anyhow::Result<()> {
+            let mut client = cell.connect(edge, "mallory")?;
+            let recover = json!({ "epoch": seen["epoch"], "offset": 20 });
+            let answer = client.request("subscribe", json!({ "channel": channel, "recover": recover }))?;
+            anyhow::ensure!(answer["subscribed"]["recovery"] == "exact", "{answer}");
+            for number in 21..=MISSED {
+                let push = client.push()?;
+                anyhow::ensure!(push["pub"]["data"] == number, "instead of {number}: {push}");
+            }
+            Ok(())
+        };
+        come_back()?;
+        if edge == EDGES[0] {
+            // What it has read is put there meanwhile.
+            wait::until("the past to lie in Redis", || {
+                (come_back().is_ok() && hits().ok()? > before).then_some(())
+            })?;
+        } else {
+            anyhow::ensure!(hits()? > before, "{edge} asked the core for all of it");
+        }
+    }
+    Ok(())
+}
+
 fn members(socket: &mut Socket, channel: &str) -> anyhow::Result<Vec<String>> {
     let answer = socket.request("presence", json!({ "channel": channel }))?;
     let members = answer["presence"]["members"].as_array().cloned().unwrap_or_default();

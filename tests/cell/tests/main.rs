@@ -24,6 +24,7 @@ const TESTS: &[Test] = &[
     ("a_publication_reaches_subscribers_of_another_edge", everyday::another_edge),
     ("what_is_acknowledged_can_be_read_at_once_at_every_edge", everyday::history),
     ("a_client_goes_on_at_another_edge_where_it_was", everyday::recovery),
+    ("a_past_that_one_edge_has_read_the_other_finds_in_redis", everyday::the_past),
     ("who_is_there_is_known_at_every_edge", everyday::presence),
     ("health_says_what_each_node_does", everyday::health),
     ("a_backend_on_nats_is_answered_every_question", rights::backend_asks),

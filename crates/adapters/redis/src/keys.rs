@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 pub(crate) enum Kind {
     Bucket,
     Remembered,
+    Kept,
     Feed,
     Probe,
 }
@@ -20,6 +21,7 @@ impl Kind {
         match self {
             Self::Bucket => 'b',
             Self::Remembered => 'r',
+            Self::Kept => 'k',
             Self::Feed => 'f',
             Self::Probe => 'p',
         }

@@ -20,6 +20,8 @@ pub(crate) enum Operation {
     Remember,
     IsRemembered,
     Forget,
+    Keep,
+    Kept,
     AppendNotice,
     ReadNotices,
 }

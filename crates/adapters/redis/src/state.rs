@@ -213,6 +213,19 @@ impl SharedState for RedisState {
         self.0.run(Operation::Forget, client.del(key)).await
     }
 
+    async fn keep(&self, name: &str, value: Bytes, lifetime: Duration) -> Result<(), StateError> {
+        let ends = Some(Expiration::PX(millis(lifetime)));
+        let key = key(&self.0.prefix, Kind::Kept, name);
+        let client = self.0.client();
+        self.0.run(Operation::Keep, client.set(key, value, ends, None, false)).await
+    }
+
+    async fn kept(&self, name: &str) -> Result<Option<Bytes>, StateError> {
+        let key = key(&self.0.prefix, Kind::Kept, name);
+        let client = self.0.client();
+        self.0.run(Operation::Kept, client.get(key)).await
+    }
+
     async fn append_notice(&self, feed: &str, notice: Bytes, lifetime: Duration) -> Result<(), StateError> {
         // Positive, and small enough for every number on the way.
         let generation = rand::random_range(1..=i64::MAX);

@@ -1,8 +1,8 @@
 //! Taking a page of history: learning the head, following a change of epoch, giving live members what they lacked.
 
-use skywave_protocol::Offset;
-use skywave_protocol::inner::HistoryAnswer;
+use skywave_protocol::inner::{Excerpt, HistoryAnswer};
 use skywave_protocol::message::GapReason;
+use skywave_protocol::{Offset, Position};
 
 use super::follower::{Follower, Known, Purpose, Read};
 use super::members::Crew;
@@ -39,6 +39,35 @@ impl Follower {
         }
         self.space_probes(context, crew);
         progress
+    }
+
+    /// Takes a page that somebody kept. It says that something stands in the log, and nothing about the log's end, its epoch or
+    /// what is lost: who waits for that has not been answered.
+    pub(super) fn take_copy(
+        &mut self,
+        context: &mut Context<'_>,
+        crew: &mut Crew,
+        read: &Read,
+        copy: &Excerpt,
+    ) {
+        for waiter in &mut crew.waiting {
+            waiter.asked = false;
+            let stands =
+                |position: &&Position| position.epoch == *copy.epoch() && position.offset >= copy.after();
+            if waiter.recover.as_ref().filter(stands).is_some() {
+                waiter.first_kept = Some(copy.after() + 1);
+            }
+        }
+        let head = Position { epoch: copy.epoch().clone(), offset: self.head_offset() };
+        let answer = HistoryAnswer {
+            channel: copy.channel().clone(),
+            head,
+            first: copy.after() + 1,
+            publications: copy.publications().to_vec(),
+            gap: None,
+        };
+        let progress = self.take_page(context, crew, read, &answer);
+        debug_assert!(progress, "it holds what follows");
     }
 
     /// Counts the answer for those who joined before it was asked for; not twice within a moment, because a core that is

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use skywave_protocol::inner::HistoryAnswer;
+use skywave_protocol::inner::{Excerpt, HistoryAnswer};
 use skywave_protocol::{Epoch, ErrorCode, Position, Publication, WireError};
 
 use super::follower::Follower;
@@ -136,6 +136,16 @@ impl Channel {
             follower.history(context, &mut self.crew, id, result);
         }
         self.settle(context);
+    }
+
+    /// `false`: the copy is of no use.
+    pub(super) fn copy(&mut self, context: &mut Context<'_>, id: FetchId, copy: &Excerpt) -> bool {
+        let Some(follower) = &mut self.follower else { return false };
+        let used = follower.copy(context, &mut self.crew, id, copy);
+        if used {
+            self.settle(context);
+        }
+        used
     }
 
     pub(super) fn timeout(&mut self, context: &mut Context<'_>) {

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use skywave_protocol::inner::HistoryAnswer;
+use skywave_protocol::inner::{Excerpt, HistoryAnswer};
 use skywave_protocol::message::{GapReason, HistoryQuery};
 use skywave_protocol::{Epoch, Offset, Position, Publication, WireError};
 
@@ -226,6 +226,28 @@ impl Follower {
         }
     }
 
+    /// A copy of what is read that somebody kept. `false`: it is of no use.
+    pub(super) fn copy(
+        &mut self,
+        context: &mut Context<'_>,
+        crew: &mut Crew,
+        id: FetchId,
+        copy: &Excerpt,
+    ) -> bool {
+        let (Some(known), Some(work)) = (&self.known, &mut self.work) else { return false };
+        let serves = |read: &mut Read| {
+            read.id == id
+                && read.purpose == Purpose::Page
+                && *copy.epoch() == known.epoch
+                && (copy.after()..copy.end()).contains(&read.after)
+        };
+        let Some(read) = work.read.take_if(serves) else { return false };
+        work.failing(Purpose::Page).times = 0;
+        context.out.end_fetch(id);
+        self.take_copy(context, crew, &read, copy);
+        true
+    }
+
     /// Decides joins that can be decided and starts the read that is needed most, if any.
     pub(super) fn settle(&mut self, context: &mut Context<'_>, crew: &mut Crew) {
         if self.known.is_some() {
@@ -253,7 +275,12 @@ impl Follower {
                 work.recheck &= purpose != Purpose::Forward;
                 let deadline = context.now + context.config.fetch_timeout_ms;
                 let after = query.after;
-                work.read = Some(Read { id: context.out.fetch(query), purpose, after, deadline });
+                let past = self
+                    .known
+                    .as_ref()
+                    .filter(|_| purpose == Purpose::Page)
+                    .map(|known| Position { epoch: known.epoch.clone(), offset: known.ring.head() });
+                work.read = Some(Read { id: context.out.fetch(query, past), purpose, after, deadline });
             }
             // Waiting for the next attempt, or the next look at a position beyond the head.
             None if work.retry_at().is_some() && !crew.is_empty() => {}

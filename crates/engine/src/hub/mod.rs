@@ -27,7 +27,7 @@ mod ring;
 
 use hashbrown::HashMap;
 use skywave_protocol::hash::fnv1a;
-use skywave_protocol::inner::{HistoryAnswer, Live};
+use skywave_protocol::inner::{Excerpt, HistoryAnswer, Live};
 use skywave_protocol::{ChannelName, WireError};
 
 pub use config::HubConfig;
@@ -109,6 +109,15 @@ impl Hub {
         self.with(now, &name, |channel, context| channel.history(context, id, result));
     }
 
+    /// A copy of what a `Fetch` with a past asks for, instead of its outcome. `false`: it is of no use, and the outcome is still
+    /// waited for.
+    pub fn handle_copy(&mut self, now: Millis, id: FetchId, copy: &Excerpt) -> bool {
+        let Some(name) = self.out.fetched(id).cloned() else { return false };
+        let mut used = false;
+        self.with(now, &name, |channel, context| used = channel.copy(context, id, copy));
+        used
+    }
+
     pub fn handle_timeout(&mut self, now: Millis) {
         while let Some(name) = self.deadlines.pop_due(now) {
             if let Some(channel) = self.channels.get_mut(&name) {
@@ -145,6 +154,11 @@ impl Hub {
     /// History reads under way.
     pub fn fetches(&self) -> usize {
         self.out.fetches()
+    }
+
+    /// Whether this read's outcome is still waited for.
+    pub fn is_reading(&self, id: FetchId) -> bool {
+        self.out.fetched(id).is_some()
     }
 
     fn with(&mut self, now: Millis, name: &ChannelName, act: impl FnOnce(&mut Channel, &mut Context<'_>)) {

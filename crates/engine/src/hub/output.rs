@@ -37,6 +37,9 @@ pub enum HubOutput {
     Fetch {
         id: FetchId,
         query: HistoryQuery,
+        /// What is asked for is past: it lies before this position, which is known to stand in the log. A copy of it that
+        /// somebody kept is as good as history's own (`handle_copy`).
+        past: Option<Position>,
     },
     /// The subscriber is a member from here on. All it has to get up to `position` is in `missed` (oldest first), and
     /// everything newer follows as [`HubOutput::Deliver`]; unless it is `behind`.
@@ -158,12 +161,17 @@ impl Outputs {
         self.queue.push_back(Queued::Joins(joins));
     }
 
-    pub(super) fn fetch(&mut self, query: HistoryQuery) -> FetchId {
+    pub(super) fn fetch(&mut self, query: HistoryQuery, past: Option<Position>) -> FetchId {
         self.last_fetch += 1;
         let id = FetchId(self.last_fetch);
         self.fetches.insert(id, query.channel.clone());
-        self.push(HubOutput::Fetch { id, query });
+        self.push(HubOutput::Fetch { id, query, past });
         id
+    }
+
+    /// The channel of a read that is under way.
+    pub(super) fn fetched(&self, id: FetchId) -> Option<&ChannelName> {
+        self.fetches.get(&id)
     }
 
     /// The channel a read was for; the read is over.

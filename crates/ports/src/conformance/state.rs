@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::check;
-use crate::state::{FEED_NOTICES, FEED_PAGE, FeedPosition, SharedState, TokenGrant, TokenLoan};
+use crate::state::{FEED_NOTICES, FEED_PAGE, FeedPosition, KEPT_BYTES, SharedState, TokenGrant, TokenLoan};
 
 /// Runs every check; `open` makes an empty shared state.
 pub async fn suite<S: SharedState>(open: impl AsyncFn(&str) -> S) {
@@ -21,7 +21,11 @@ pub async fn suite<S: SharedState>(open: impl AsyncFn(&str) -> S) {
     check("a remembered key is known until it is forgotten", remember_and_forget(state)).await;
     check("a remembered key expires", expires(state)).await;
     check("remembering again renews", renews(state)).await;
-    check("buckets, remembered keys and feeds of one name do not meet", kinds_are_apart(state)).await;
+    check("a value is kept until another takes its place", keeps(state)).await;
+    check("a kept value expires", kept_expires(state)).await;
+    check("a value may hold any bytes, up to the bound", kept_bytes(state)).await;
+    check("buckets, remembered keys, kept values and feeds of one name do not meet", kinds_are_apart(state))
+        .await;
     check("a loan is what there is, and no more than asked for", loans(state)).await;
     check("loans and takes draw on one bucket", loans_and_takes(state)).await;
     check("any text is a key", any_key(state)).await;
@@ -119,12 +123,47 @@ async fn renews(state: &impl SharedState) {
     assert!(state.is_remembered("state:renew").await.expect("an available state"));
 }
 
+async fn keep(state: &impl SharedState, key: &str, value: impl Into<Bytes>, lifetime: Duration) {
+    state.keep(key, value.into(), lifetime).await.expect("an available state");
+}
+
+async fn kept(state: &impl SharedState, key: &str) -> Option<Bytes> {
+    state.kept(key).await.expect("an available state")
+}
+
+async fn keeps(state: &impl SharedState) {
+    assert_eq!(kept(state, "state:kept").await, None);
+    keep(state, "state:kept", "one", LONG).await;
+    assert_eq!(kept(state, "state:kept").await.as_deref(), Some(&b"one"[..]));
+    keep(state, "state:kept", "another", LONG).await;
+    assert_eq!(kept(state, "state:kept").await.as_deref(), Some(&b"another"[..]));
+    keep(state, "state:kept", "", LONG).await;
+    assert_eq!(kept(state, "state:kept").await.as_deref(), Some(&b""[..]), "nothing is something");
+}
+
+async fn kept_expires(state: &impl SharedState) {
+    keep(state, "state:kept-short", "value", LONG).await;
+    keep(state, "state:kept-short", "value", Duration::from_millis(30)).await;
+    while kept(state, "state:kept-short").await.is_some() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+async fn kept_bytes(state: &impl SharedState) {
+    let value: Vec<u8> = (0..KEPT_BYTES).map(|n| (n % 251) as u8).collect();
+    keep(state, "state:kept-large", value.clone(), LONG).await;
+    assert_eq!(kept(state, "state:kept-large").await.as_deref(), Some(&value[..]));
+}
+
 async fn kinds_are_apart(state: &impl SharedState) {
     assert_eq!(take(state, "state:both", 1, 1, 0.01).await, TokenGrant::Granted);
     assert!(!state.is_remembered("state:both").await.expect("an available state"));
     append(state, "state:both", "notice").await;
     assert!(!state.is_remembered("state:both").await.expect("an available state"));
+    assert_eq!(kept(state, "state:both").await, None);
     state.remember("state:both", LONG).await.expect("remember");
+    assert_eq!(kept(state, "state:both").await, None);
+    keep(state, "state:both", "value", LONG).await;
     assert!(matches!(take(state, "state:both", 1, 1, 0.01).await, TokenGrant::Wait(_)));
     assert_eq!(read(state, "state:both", FeedPosition::default()).await.0, ["notice"]);
 }

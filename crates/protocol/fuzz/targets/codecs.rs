@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use skywave_protocol::inner::{
-    CellNews, CoreBeat, CoreReply, CoreRequest, Live, LogRecord, NodeBeat, Notice,
+    CellNews, CoreBeat, CoreReply, CoreRequest, Excerpt, Live, LogRecord, NodeBeat, Notice,
 };
 use skywave_protocol::limits::{BATCH_REQUESTS, JSON_DEPTH};
 use skywave_protocol::message::{ClientMessage, Request, ServerMessage};
@@ -111,6 +111,9 @@ pub(crate) fn inner(data: &[u8]) {
     }
     if let Ok(message) = CoreReply::decode(bytes.clone()) {
         assert_eq!(CoreReply::decode(message.encode()), Ok(message));
+    }
+    if let Ok(message) = Excerpt::decode(bytes.clone()) {
+        assert_eq!(Excerpt::decode(message.encode()), Ok(message));
     }
     if let Ok(message) = Notice::decode(bytes.clone()) {
         assert_eq!(Notice::decode(message.encode()), Ok(message));

@@ -5,12 +5,14 @@
 
 mod codec;
 mod events;
+mod excerpt;
 mod live;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use events::{Envelope, EventTopic, RelayEvent, RelayEvents};
+pub use excerpt::Excerpt;
 
 use crate::message::{GapReason, HistoryQuery, Member};
 use crate::position::{Epoch, Offset, Position};

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use skywave_protocol::close::CloseCode;
 use skywave_protocol::error::{ErrorCode, WireError};
 use skywave_protocol::inner::{
-    CellNews, Control, CoreAnswer, CoreBeat, CorePhase, CoreReply, CoreRequest, HistoryAnswer, Live,
+    CellNews, Control, CoreAnswer, CoreBeat, CorePhase, CoreReply, CoreRequest, Excerpt, HistoryAnswer, Live,
     LogRecord, NodeBeat, Notice, PresenceChange, PresenceDelta, ReplyTo,
 };
 use skywave_protocol::limits::HISTORY_PAGE_MAX;
@@ -286,6 +286,18 @@ pub(crate) fn core_reply() -> impl Strategy<Value = CoreReply> {
         error().prop_map(Err),
     ];
     (any::<u64>(), result).prop_map(|(correlation, result)| CoreReply { correlation, result })
+}
+
+pub(crate) fn excerpt() -> impl Strategy<Value = Excerpt> {
+    (channel(), epoch(), 1..=u64::MAX - 8, vec(publication(), 1..5)).prop_map(
+        |(channel, epoch, first, some)| {
+            let placed = some
+                .iter()
+                .zip(first..)
+                .map(|(it, offset)| Arc::new(Publication { offset, ..(**it).clone() }));
+            Excerpt::new(channel, epoch, placed.collect()).unwrap()
+        },
+    )
 }
 
 pub(crate) fn notice() -> impl Strategy<Value = Notice> {

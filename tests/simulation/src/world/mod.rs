@@ -19,7 +19,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use skywave_engine::partition;
-use skywave_protocol::inner::{CoreReply, CoreRequest, Live};
+use skywave_protocol::inner::{CoreReply, CoreRequest, Excerpt, Live};
 use skywave_protocol::{ChannelName, ClientMessage};
 
 use crate::history::{ConnectionId, Fact, History};
@@ -128,6 +128,7 @@ enum EdgeStep {
     Worker,
     Timer,
     Interest(ChannelName, bool),
+    Looked(Box<edge::Looked>),
     Start,
     Resume,
 }
@@ -185,6 +186,8 @@ pub struct World {
     /// Which cores believe (or will soon) that they own each partition.
     assigned: Vec<BTreeSet<usize>>,
     edges: Vec<Edge>,
+    /// What the edges keep of the past for each other.
+    copies: BTreeMap<(ChannelName, String, u64), Excerpt>,
     clients: Vec<Client>,
     links: BTreeMap<ConnectionId, Link>,
     last_connection: ConnectionId,
@@ -245,6 +248,7 @@ impl World {
             cores: (0..2).map(|_| Core::default()).collect(),
             assigned: vec![BTreeSet::new(); PARTITIONS as usize],
             edges: Vec::new(),
+            copies: BTreeMap::new(),
             clients: Vec::new(),
             links: BTreeMap::new(),
             last_connection: 0,

@@ -39,6 +39,11 @@ enum Step {
     Answer,
     Refuse,
     AnswerStale,
+    /// Somebody has kept what is read, and a little of what stands before it.
+    Copy {
+        before: u64,
+        length: u64,
+    },
     /// The next deadline comes.
     Wait,
     /// Retention takes the oldest half.
@@ -61,6 +66,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Answer),
         1 => Just(Step::Refuse),
         1 => Just(Step::AnswerStale),
+        2 => (0u64..6, 1u64..12).prop_map(|(before, length)| Step::Copy { before, length }),
         1 => Just(Step::Wait),
         1 => Just(Step::Forget),
         1 => (0u64..40).prop_map(|back| Step::Lose { back }),
@@ -238,6 +244,17 @@ fn apply(world: &mut World, members: &mut Members, step: Step) {
             };
             world.head = head;
             world.hub.handle_history(world.now, id, answer);
+        }
+        Step::Copy { before, length } => {
+            let outs = world.take();
+            members.see(outs, world.first);
+            let Some((_, query)) = world.reads.last() else { return };
+            let (after, end) = (query.after.saturating_sub(before), world.head.min(query.after + length));
+            if let Some(past) = world.past.clone().filter(|_| after < end) {
+                assert!(query.after < past.offset && past.offset <= world.head);
+                let serves = query.after < end;
+                assert_eq!(world.copy("e1", after, end), serves);
+            }
         }
         Step::Wait => {
             if world.hub.poll_timeout().is_some() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use skywave_protocol::inner::{HistoryAnswer, Live};
+use skywave_protocol::inner::{Excerpt, HistoryAnswer, Live};
 use skywave_protocol::message::{GapReason, HistoryQuery, Recovery};
 use skywave_protocol::{ChannelName, Epoch, ErrorCode, Offset, Payload, Position, Publication, WireError};
 
@@ -95,6 +95,8 @@ pub(super) struct World {
     pub(super) page: usize,
     pub(super) reads: Vec<(FetchId, HistoryQuery)>,
     pub(super) read_count: usize,
+    /// Where the past ends that the read under way is of.
+    pub(super) past: Option<Position>,
     outs: Vec<Out>,
 }
 
@@ -114,6 +116,7 @@ impl World {
             page: usize::MAX,
             reads: Vec::new(),
             read_count: 0,
+            past: None,
             outs: Vec::new(),
         }
     }
@@ -172,8 +175,9 @@ impl World {
             let out = match output {
                 HubOutput::AddInterest(_) => Out::Add,
                 HubOutput::DropInterest(_) => Out::Drop,
-                HubOutput::Fetch { id, query } => {
+                HubOutput::Fetch { id, query, past } => {
                     self.read_count += 1;
+                    self.past = past;
                     // One that was there has timed out, and is not answered any more.
                     self.reads = vec![(id, query)];
                     assert!(self.hub.fetches() <= 1, "one read at a time");
@@ -245,6 +249,19 @@ impl World {
             publications: offsets.into_iter().map(publication).collect(),
             gap: None,
         }
+    }
+
+    /// Offers a copy of `after + 1 ..= end` for the read under way. Whether it was used.
+    pub(super) fn copy(&mut self, name: &str, after: Offset, end: Offset) -> bool {
+        self.drain();
+        let (id, _) = self.reads.last().expect("a read is under way");
+        let publications = (after + 1..=end).map(publication).collect();
+        let copy = Excerpt::new(channel(), epoch(name), publications).expect("something");
+        let used = self.hub.handle_copy(self.now, *id, &copy);
+        if used {
+            self.reads.pop();
+        }
+        used
     }
 
     pub(super) fn fail_read(&mut self) {

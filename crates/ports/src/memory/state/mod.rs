@@ -1,9 +1,10 @@
-//! Shared state of a single process: token buckets, remembered keys and feeds, all expiring and all bounded.
+//! Shared state of a single process: token buckets, remembered keys, kept values and feeds, all expiring and all bounded.
 //!
 //! A bucket that has filled up again is the same as none and is swept; so is an expired key. Sweeping is a little work
 //! with each call that adds an entry, never a pause for all.
 
 mod feed;
+mod kept;
 
 use std::hash::BuildHasher;
 use std::time::{Duration, Instant};
@@ -15,13 +16,14 @@ use parking_lot::Mutex;
 
 use crate::state::{FeedPosition, Notices, SharedState, StateError, TokenGrant, TokenLoan};
 use feed::Feed;
+use kept::Kept;
 
 /// Shards of the table: callers of different keys rarely meet.
 const SHARDS: usize = 16;
 /// A shard is swept when it has grown to twice what the last sweep left, but not below this many entries.
 const SWEEP_FROM: usize = 256;
 
-/// The most entries of either kind; beyond it the entry that would vanish first makes room.
+/// The most entries of each kind; beyond it the entry that would vanish first makes room.
 ///
 /// A bucket lost early grants a fresh burst; a remembered key lost early is no longer known. An operator who needs more
 /// than this uses a state outside the process.
@@ -29,11 +31,13 @@ const SWEEP_FROM: usize = 256;
 pub struct StateLimits {
     pub buckets: usize,
     pub remembered: usize,
+    /// Bytes of all values that are kept.
+    pub kept_bytes: usize,
 }
 
 impl Default for StateLimits {
     fn default() -> Self {
-        Self { buckets: 1_000_000, remembered: 1_000_000 }
+        Self { buckets: 1_000_000, remembered: 1_000_000, kept_bytes: 64 * 1024 * 1024 }
     }
 }
 
@@ -48,6 +52,7 @@ pub struct MemoryState {
     remembered: Vec<Mutex<Shard<Duration>>>,
     /// A handful, named by the program.
     feeds: Mutex<HashMap<Box<str>, Feed>>,
+    kept: Mutex<Kept>,
     limits: StateLimits,
 }
 
@@ -120,6 +125,7 @@ impl MemoryState {
             buckets: (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect(),
             remembered: (0..SHARDS).map(|_| Mutex::new(Shard::new())).collect(),
             feeds: Mutex::default(),
+            kept: Mutex::new(Kept::new(limits.kept_bytes)),
             limits,
         }
     }
@@ -233,6 +239,15 @@ impl SharedState for MemoryState {
         Ok(())
     }
 
+    async fn keep(&self, key: &str, value: Bytes, lifetime: Duration) -> Result<(), StateError> {
+        self.kept.lock().keep((self.clock)(), key, value, lifetime);
+        Ok(())
+    }
+
+    async fn kept(&self, key: &str) -> Result<Option<Bytes>, StateError> {
+        Ok(self.kept.lock().get((self.clock)(), key))
+    }
+
     async fn append_notice(&self, feed: &str, notice: Bytes, lifetime: Duration) -> Result<(), StateError> {
         let now = (self.clock)();
         self.with_feed(feed, |feed| feed.append(now, notice, lifetime));
@@ -288,7 +303,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_flood_of_keys_stays_within_the_limits() {
-        let (state, _now) = at_will(StateLimits { buckets: 1_600, remembered: 1_600 });
+        let (state, _now) =
+            at_will(StateLimits { buckets: 1_600, remembered: 1_600, ..StateLimits::default() });
         state.remember("long", Duration::from_secs(3_600)).await.unwrap();
         for n in 0..50_000 {
             state.remember(&format!("k{n}"), Duration::from_secs(1)).await.unwrap();

@@ -2,6 +2,7 @@
 //! that owns the sockets and the shard that owns the channels.
 
 mod catching_up;
+mod copies;
 mod reads;
 mod session;
 mod shard;
@@ -14,7 +15,7 @@ use skywave_engine::hub::{CatchUp, FetchId, Join, Subscriber};
 use skywave_engine::{
     Authorization, Hub, HubConfig, Outbox, Presence, PresenceConfig, Rate, Session, SessionConfig,
 };
-use skywave_protocol::inner::ReplyTo;
+use skywave_protocol::inner::{Excerpt, ReplyTo};
 use skywave_protocol::message::{GapReason, Member, Recovery};
 use skywave_protocol::{
     ChannelName, ClientId, Epoch, ErrorCode, NamespaceOptions, NodeId, Offset, Position, Publication, Push,
@@ -22,6 +23,7 @@ use skywave_protocol::{
 };
 
 use catching_up::CatchingUp;
+pub(super) use copies::Looked;
 
 use super::link::Frame;
 use super::{EdgeStep, Event, Time, World};
@@ -46,6 +48,8 @@ pub(super) struct Edge {
     commands: VecDeque<Command>,
     deliveries: VecDeque<Delivery>,
     calls: BTreeMap<u64, Call>,
+    /// Reads whose answer is to be kept for the region: of which block, and what there was of it.
+    awaited: BTreeMap<FetchId, (u64, Option<Excerpt>)>,
     last_call: u64,
     timer_at: Option<Time>,
 }
@@ -184,6 +188,7 @@ impl Edge {
             commands: VecDeque::new(),
             deliveries: VecDeque::new(),
             calls: BTreeMap::new(),
+            awaited: BTreeMap::new(),
             last_call: 0,
             timer_at: None,
         }
@@ -283,6 +288,7 @@ impl World {
                 let result = if stands { Ok(()) } else { Err(error()) };
                 self.edges[edge].hub.handle_interest(self.now, &channel, result);
             }
+            EdgeStep::Looked(looked) => self.copy_was_looked_for(edge, *looked),
             EdgeStep::Start | EdgeStep::Resume => {}
         }
         self.edge_pump(edge);

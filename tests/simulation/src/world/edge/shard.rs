@@ -3,7 +3,7 @@
 use skywave_engine::hub::Subscriber;
 use skywave_engine::{HubOutput, PresenceOutput};
 use skywave_protocol::Reply;
-use skywave_protocol::inner::{CoreAnswer, CoreReply, CoreRequest, Live};
+use skywave_protocol::inner::{CoreAnswer, CoreReply, Live};
 use skywave_protocol::message::{HistoryPage, Published};
 
 use super::super::{EdgeStep, Event, Message, Node, World};
@@ -43,6 +43,9 @@ impl World {
         let Some(call) = self.edges[edge].calls.remove(&reply.correlation) else { return };
         if let Call::Fetch(_) = call {
             self.read_is_answered(edge, reply.correlation, reply.result.is_ok());
+        }
+        if let (Call::Fetch(id), Ok(CoreAnswer::History(answer))) = (&call, &reply.result) {
+            self.keep_copies(edge, *id, answer);
         }
         let state = &mut self.edges[edge];
         match call {
@@ -106,12 +109,9 @@ impl World {
             HubOutput::DropInterest(channel) => {
                 self.edges[edge].interest.remove(&channel);
             }
-            HubOutput::Fetch { id, query } => {
+            HubOutput::Fetch { id, query, past } => {
                 self.tally.count("history reads");
-                let reply = self.edges[edge].call(Call::Fetch(id));
-                let channel = self.channel_index(&query.channel);
-                self.read_begins(edge, channel, &reply);
-                self.edge_asks_core(edge, CoreRequest::History { query, reply });
+                self.hub_reads(edge, id, query, past);
             }
             HubOutput::Joined { subscriber, channel, position, recovery, mut missed, behind, .. } => {
                 if self.sabotaged(Sabotage::RecoveryOffByOne) && !missed.is_empty() {
