@@ -2,6 +2,7 @@
 //! many they have committed.
 //!
 //! First at a rate, for the lag: how long ago the append of the newest committed record was begun. Then a backlog, for the most.
+//! Cores count all records, so that whoever measured before must have left none to be stored; that is waited for, and checked.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -29,6 +30,9 @@ const RATE: f64 = 30_000.0;
 const IN_FLIGHT: usize = 8_192;
 const LAG_AIM: f64 = 500.0;
 const PATIENCE: Duration = Duration::from_secs(120);
+/// The store has everything when nothing was left to do for so long: longer than it takes a core to look again at what its log
+/// has, and to commit it.
+const QUIET: Duration = Duration::from_secs(3);
 
 /// What is measured.
 #[derive(Debug, Clone, clap::Args)]
@@ -60,6 +64,7 @@ pub(in crate::bench) fn run(bench: &mut Bench, storing: &Storing) -> anyhow::Res
         let names = names.collect::<Result<_, _>>()?;
         let log = Arc::new(KafkaLog::connect(config, &mut Registry::default()).await?);
         let mut feed = Feed { log, names, run, number: 0 };
+        storing.settle().await?;
         paced(bench, storing, &mut feed).await?;
         most(bench, storing, &mut feed).await
     })
@@ -68,12 +73,28 @@ pub(in crate::bench) fn run(bench: &mut Bench, storing: &Storing) -> anyhow::Res
 impl Storing {
     /// Records the cores have committed.
     fn persisted(&self) -> anyhow::Result<u64> {
-        let sum = self
-            .cores
-            .iter()
-            .map(|core| server::metric_at(*core, "skywave_core_persisted"))
-            .sum::<Result<f64, _>>();
+        self.sum("skywave_core_persisted")
+    }
+
+    fn sum(&self, metric: &str) -> anyhow::Result<u64> {
+        let sum = self.cores.iter().map(|core| server::metric_at(*core, metric)).sum::<Result<f64, _>>();
         Ok(sum? as u64)
+    }
+
+    /// Waits until the store has everything that the log has.
+    async fn settle(&self) -> anyhow::Result<()> {
+        let begin = Instant::now();
+        let (mut last, mut since) = (self.persisted()?, begin);
+        while since.elapsed() < QUIET {
+            let left = self.sum("skywave_kafka_reader_lag")? + self.sum("skywave_core_unpersisted")?;
+            let persisted = self.persisted()?;
+            if left > 0 || persisted != last {
+                (last, since) = (persisted, Instant::now());
+            }
+            anyhow::ensure!(begin.elapsed() < PATIENCE, "{left} records of others were still to be stored");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
 }
 
@@ -141,7 +162,7 @@ async fn paced(bench: &mut Bench, storing: &Storing, feed: &mut Feed) -> anyhow:
     }
     let took = begin.elapsed().as_secs_f64();
     let seen = watch.join().map_err(|_| anyhow::anyhow!("the watch panicked"))??;
-    let lags = lags(begun, &seen, took);
+    let lags = lags(begun, &seen, took)?;
     let rate = total as f64 / seen.last().map_or(took, |(at, _)| *at);
     let details = vec![
         ("p99", quantile(&lags, 0.99)),
@@ -152,18 +173,24 @@ async fn paced(bench: &mut Bench, storing: &Storing, feed: &mut Feed) -> anyhow:
     bench.report(Row::new(name, quantile(&lags, 0.5), "ms", Aim::AtMost(LAG_AIM), details))
 }
 
-/// At each look: how long ago no more appends had been begun than are stored now.
-fn lags(mut begun: VecDeque<(f64, u64)>, seen: &[(f64, u64)], until: f64) -> Vec<f64> {
+/// At each look: how long ago no more appends had been begun than are stored now. Fails if more were stored than begun.
+fn lags(mut begun: VecDeque<(f64, u64)>, seen: &[(f64, u64)], until: f64) -> anyhow::Result<Vec<f64>> {
     let mut lags = Vec::new();
     for (at, persisted) in seen.iter().filter(|(at, _)| *at <= until) {
         while begun.get(1).is_some_and(|(_, count)| count <= persisted) {
             begun.pop_front();
         }
-        if let Some((then, _)) = begun.front() {
-            lags.push((at - then).max(0.0) * 1e3);
-        }
+        let Some((then, _)) = begun.front() else { continue };
+        // How many had been begun is noted after they were.
+        let noted = begun.iter().find(|(noted, _)| noted > at);
+        let others = noted.is_some_and(|(_, count)| count < persisted);
+        anyhow::ensure!(
+            !others,
+            "{persisted} records were stored when fewer had been appended: others append too"
+        );
+        lags.push((at - then).max(0.0) * 1e3);
     }
-    lags
+    Ok(lags)
 }
 
 /// A backlog is appended as fast as the log takes it; the rate is that of its middle, between a tenth and nine tenths.
@@ -207,4 +234,25 @@ async fn most(bench: &mut Bench, storing: &Storing, feed: &mut Feed) -> anyhow::
     let details = vec![("slowest round", quantile(&rates, 0.0)), ("records a round", total as f64)];
     let name = "rows a second from log to Postgres";
     bench.report(Row::new(name, median(rates), "/s", Aim::AtLeast(RATE), details))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lag_is_the_age_of_what_was_stored_last() {
+        let begun = VecDeque::from([(0.0, 0), (0.1, 10), (0.2, 20), (0.3, 30)]);
+        let found = lags(begun, &[(0.15, 0), (0.25, 10), (0.29, 15), (0.9, 30)], 0.5).unwrap();
+        let found: Vec<u64> = found.iter().map(|lag| lag.round() as u64).collect();
+        assert_eq!(found, [150, 150, 190], "and what ended after the last append is not looked at");
+    }
+
+    #[test]
+    fn records_of_others_are_not_taken_for_its_own() {
+        let begun = || VecDeque::from([(0.0, 0), (0.1, 10), (0.2, 20)]);
+        assert!(lags(begun(), &[(0.15, 20)], 0.5).is_ok(), "begun, and noted a moment later");
+        assert!(lags(begun(), &[(0.15, 21)], 0.5).is_err());
+        assert!(lags(begun(), &[(0.05, 11)], 0.5).is_err());
+    }
 }
