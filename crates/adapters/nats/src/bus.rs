@@ -74,7 +74,7 @@ impl NatsBus {
         self.0.client.connection_state() == State::Connected
     }
 
-    /// The connection itself, for what else speaks on it: [`crate::micro`], JetStream. It stays open while a clone lives.
+    /// The connection itself, for what else speaks on it: [`crate::micro`], [`crate::NatsRegister`]. It stays open while a clone lives.
     pub fn client(&self) -> &Client {
         &self.0.client
     }

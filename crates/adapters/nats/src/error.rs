@@ -1,4 +1,4 @@
-//! Why there is no connection to NATS.
+//! Why there is no connection to NATS, or not what is wanted of it.
 
 use std::time::Duration;
 
@@ -17,6 +17,9 @@ pub enum NatsError {
     /// No secure connection can be made.
     #[error("no TLS connection to NATS at {servers}: {reason}")]
     Tls { servers: String, reason: String },
+    /// There is a connection, but no JetStream that keeps the bucket.
+    #[error("no register in the bucket {bucket} within {waited:?}: {problem}")]
+    Register { bucket: String, waited: Duration, problem: String },
     /// Nobody answered in time.
     #[error("NATS at {servers} could not be reached within {waited:?}: {reason}")]
     Unreachable { servers: String, waited: Duration, reason: String },

@@ -8,6 +8,7 @@ pub mod bus;
 pub mod events;
 pub mod log;
 pub mod outbox;
+pub mod register;
 pub mod state;
 pub mod store;
 

@@ -1,4 +1,4 @@
-//! The bus on real nats-servers: its contract, its faults, its names, its switches.
+//! The bus on real nats-servers: its contract, its faults, its names, its switches; and the register.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,5 +9,6 @@ mod limits;
 mod many;
 mod permissions;
 mod regions;
+mod register;
 mod support;
 mod switches;

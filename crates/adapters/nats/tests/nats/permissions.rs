@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use skywave_nats::micro::{Answerer, MicroConfig, MicroEndpoint, MicroService};
 use skywave_nats::{NatsAuth, NatsConfig};
 use skywave_protocol::{ChannelName, NodeId, Subject, SubjectKind};
+use skywave_servers::nats::NatsOptions;
 
 use crate::support::{Node, Server, live, until};
 
@@ -59,6 +60,10 @@ fn all() -> Vec<Rights> {
 
 /// The users as delivered, and one that may do everything.
 fn start() -> Server {
+    start_with(|_| {})
+}
+
+pub(crate) fn start_with(change: impl FnOnce(&mut NatsOptions)) -> Server {
     let root = "{ user = \"root\", password = \"root\" }\n  ]";
     let mut text = USERS.to_owned();
     let end = text.rfind(']').unwrap();
@@ -66,10 +71,13 @@ fn start() -> Server {
     for user in ["EDGE", "CORE", "BACKEND"] {
         text = text.replace(&format!("$SKYWAVE_NATS_{user}_PASSWORD"), "\"pass\"");
     }
-    Server::start_with(|options| options.text = text)
+    Server::start_with(|options| {
+        options.text = text;
+        change(options);
+    })
 }
 
-async fn node(server: &Server, user: &str, password: &str) -> Node {
+pub(crate) async fn node(server: &Server, user: &str, password: &str) -> Node {
     let auth = NatsAuth::Password { user: user.into(), password: password.into() };
     Node::connect(NatsConfig { auth, ..server.config() }).await
 }
@@ -109,13 +117,13 @@ async fn each_service_reaches_its_subjects_and_no_others() {
 }
 
 /// A user of the file, with no more of the relay around it than its rights.
-struct User {
-    client: async_nats::Client,
+pub(crate) struct User {
+    pub(crate) client: async_nats::Client,
     refused: Arc<AtomicU64>,
 }
 
 impl User {
-    async fn connect(server: &Server, name: &str) -> Self {
+    pub(crate) async fn connect(server: &Server, name: &str) -> Self {
         let refused = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&refused);
         let options = async_nats::ConnectOptions::with_user_and_password(name.into(), "pass".into())
@@ -132,7 +140,7 @@ impl User {
         self.refused.load(Ordering::SeqCst)
     }
 
-    async fn until_refused(&self, count: u64, what: &Subject) {
+    pub(crate) async fn until_refused(&self, count: u64, what: &impl std::fmt::Display) {
         until(&format!("{what} to be refused"), || self.refused() >= count).await;
     }
 }
