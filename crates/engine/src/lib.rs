@@ -9,7 +9,7 @@
 //! - [`session`]: one connection: requests, rights, limits, keep-alive, token expiry.
 //! - [`past`]: which pieces of a channel's past the nodes of a region keep for each other.
 //! - [`allowance`]: one node's part in a rate that many nodes keep together.
-//! - [`outbox`], [`bucket`], [`capability`], [`partition`]: the small parts they share with the services.
+//! - [`outbox`], [`bucket`], [`capability`], [`partition`], [`storm`]: the small parts they share with the services.
 //!
 //! Never: reads a clock, draws randomness, waits, logs, or lets the iteration order of a hash map reach an output; so one
 //! seed replays a whole cluster (`tests/simulation`).
@@ -26,6 +26,7 @@ pub mod presence;
 pub mod region;
 pub mod sequencer;
 pub mod session;
+pub mod storm;
 pub mod time;
 
 pub use allowance::Allowance;

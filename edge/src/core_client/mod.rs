@@ -20,6 +20,7 @@ use bytes::Bytes;
 use hashbrown::HashMap;
 use skywave_engine::hub::FetchId;
 use skywave_engine::lanes::{Lanes, LanesConfig, LanesOutput, Way};
+use skywave_engine::storm::GiveBack;
 use skywave_engine::time::Millis;
 use skywave_ports::{Bus, BusError};
 use skywave_protocol::inner::{CoreAnswer, CoreBeat, CoreReply, CoreRequest, LogRecord, ReplyTo};
@@ -80,9 +81,6 @@ impl Kept {
         if let Self::Publish(record) = self { record.data.len() } else { 0 }
     }
 }
-
-/// Requests that fit into what is never given back.
-const ROOM: usize = 1_024;
 
 pub(crate) struct CoreClient {
     bus: Arc<dyn Bus>,
@@ -218,10 +216,11 @@ impl CoreClient {
 
     fn remove(&mut self, now: Millis, number: u64) -> Option<Pending> {
         let pending = self.pending.remove(&number)?;
-        if self.pending.is_empty() && self.pending.capacity() > ROOM {
-            // A storm of joins, or of publishes, has passed.
-            (self.pending, self.deadlines) = (HashMap::new(), VecDeque::new());
+        if self.pending.is_empty() {
+            self.deadlines.clear();
         }
+        self.pending.give_back();
+        self.deadlines.give_back();
         self.kept_bytes -= pending.kept.bytes();
         if let (Some(lanes), Kept::Publish(_)) = (&mut self.lanes, &pending.kept) {
             lanes.ended(now, number);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use skywave_engine::hub::FetchId;
+use skywave_engine::storm::GiveBack;
 use skywave_engine::time::Millis;
 use skywave_engine::{Blocks, Rate, TokenBucket};
 use skywave_ports::SharedState;
@@ -150,9 +151,7 @@ impl Copies {
     pub(super) fn tidy(&mut self, now: Millis) {
         let Some(shelf) = &mut self.0 else { return };
         shelf.awaited.retain(|_, awaited| now.saturating_sub(awaited.since) < AWAITED_MS);
-        if shelf.awaited.is_empty() {
-            shelf.awaited = HashMap::new();
-        }
+        shelf.awaited.give_back();
     }
 }
 

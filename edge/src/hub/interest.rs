@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use skywave_engine::storm::GiveBack;
 use skywave_ports::{Bus, BusError, Inbox, Subscription};
 use skywave_protocol::{ChannelName, Subject};
 use tokio::sync::mpsc;
@@ -91,17 +92,12 @@ impl Interests {
                 self.subscribe(channel, attempt);
             }
         }
-        if self.waiting.is_empty() {
-            self.waiting = VecDeque::new();
-        }
+        self.waiting.give_back();
         if !self.is_wanted(&outcome.channel, outcome.attempt) {
             return None;
         }
         self.pending.remove(&outcome.channel);
-        if self.pending.is_empty() {
-            // A storm of joins has passed.
-            self.pending = HashMap::new();
-        }
+        self.pending.give_back();
         Some(outcome.result.map(|subscription| _ = self.held.insert(outcome.channel, subscription)))
     }
 

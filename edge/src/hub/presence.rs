@@ -3,6 +3,7 @@
 use hashbrown::HashMap;
 use skywave_engine::hub::Subscriber;
 use skywave_engine::presence::Presence;
+use skywave_engine::storm::GiveBack;
 use skywave_engine::time::Millis;
 use skywave_protocol::message::Member;
 use skywave_protocol::{ChannelName, ClientId};
@@ -20,9 +21,6 @@ pub(crate) struct Roll {
     /// Of those that are joining, or watch.
     stakes: HashMap<(Subscriber, ChannelName), Stake>,
 }
-
-/// Stakes that fit into what is never given back.
-const ROOM: usize = 1_024;
 
 impl Roll {
     pub(crate) fn new(machine: Presence) -> Self {
@@ -79,10 +77,7 @@ impl Roll {
 
     fn remove(&mut self, subscriber: Subscriber, channel: &ChannelName) -> Option<Stake> {
         let stake = self.stakes.remove(&(subscriber, channel.clone()));
-        if self.stakes.capacity() > ROOM && self.stakes.len() < self.stakes.capacity() / 8 {
-            // A storm of joins has passed.
-            self.stakes.shrink_to_fit();
-        }
+        self.stakes.give_back();
         stake
     }
 }
@@ -90,6 +85,7 @@ impl Roll {
 #[cfg(test)]
 mod tests {
     use skywave_engine::presence::PresenceConfig;
+    use skywave_engine::storm::ROOM;
     use skywave_protocol::NodeId;
 
     use super::*;
@@ -144,6 +140,6 @@ mod tests {
         for channel in &channels {
             roll.joined(0, WHO, channel);
         }
-        assert!(roll.stakes.is_empty() && roll.stakes.capacity() <= ROOM, "{}", roll.stakes.capacity());
+        assert!(roll.stakes.is_empty() && roll.stakes.capacity() <= 2 * ROOM, "{}", roll.stakes.capacity());
     }
 }

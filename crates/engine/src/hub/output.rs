@@ -7,6 +7,8 @@ use hashbrown::HashMap;
 use skywave_protocol::message::{GapReason, HistoryQuery, Recovery};
 use skywave_protocol::{ChannelName, Epoch, Offset, Position, Publication, WireError};
 
+use crate::storm::GiveBack;
+
 /// One connection as the hub knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Subscriber {
@@ -136,9 +138,6 @@ enum Queued {
     Joins(Joins),
 }
 
-/// Reads that fit into what is never given back.
-const ROOM: usize = 1_024;
-
 /// Decisions in order, and the names of the reads under way. Bounded by what one event can cause, as long as the driver
 /// polls everything after each event.
 #[derive(Debug, Default)]
@@ -177,10 +176,7 @@ impl Outputs {
     /// The channel a read was for; the read is over.
     pub(super) fn end_fetch(&mut self, id: FetchId) -> Option<ChannelName> {
         let channel = self.fetches.remove(&id);
-        if self.fetches.is_empty() && self.fetches.capacity() > ROOM {
-            // A storm of joins has passed.
-            self.fetches = HashMap::new();
-        }
+        self.fetches.give_back();
         channel
     }
 
