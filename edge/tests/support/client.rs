@@ -232,10 +232,14 @@ impl Client {
         reply
     }
 
-    /// The next publication, skipping other pushes.
+    /// The next publication, skipping other pushes. Answers pings: it may be long in coming.
     pub async fn publication(&mut self) -> Value {
         loop {
             let message = self.json().await;
+            if message == json!({}) {
+                self.send(message).await;
+                continue;
+            }
             if message["pub"].is_object() {
                 return message["pub"].clone();
             }
