@@ -4,14 +4,23 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use skywave_client::{
-    ChannelName, Client, ClientConfig, ConnectError, Encoding, State, TokenSource, Transport,
+    ChannelName, Client, ClientConfig, ConnectError, Encoding, Route, State, TokenSource, Transport,
 };
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConnectionArgs {
-    /// Address of the relay
-    #[arg(long, value_name = "URL", env = "SKYWAVE_URL", default_value = "http://127.0.0.1:8080")]
-    url: String,
+    /// Address of the relay; several, with commas between them, are tried in turn
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SKYWAVE_URL",
+        value_delimiter = ',',
+        default_value = "http://127.0.0.1:8080"
+    )]
+    url: Vec<String>,
+    /// Ask the relay which of its nodes serves this user best, and go there; else to its alternates
+    #[arg(long)]
+    route: bool,
     /// Access token; without one the relay must allow anonymous clients
     #[arg(long, value_name = "JWT", env = "SKYWAVE_TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -43,7 +52,8 @@ enum Writing {
 
 impl ConnectionArgs {
     pub(crate) fn config(&self) -> anyhow::Result<ClientConfig> {
-        let mut config = ClientConfig::new(&self.url)
+        let mut config = ClientConfig::new("")
+            .route(if self.route { Route::User } else { Route::Off })
             .transport(match self.transport {
                 Carrier::Websocket => Transport::WebSocket,
                 Carrier::Webtransport => Transport::WebTransport,
@@ -53,6 +63,7 @@ impl ConnectionArgs {
                 Writing::Binary => Encoding::Binary,
             })
             .token(self.token.clone().map_or(TokenSource::Anonymous, TokenSource::Fixed));
+        config.urls = self.url.clone();
         config.certificate_hashes =
             self.certificate_hash.iter().map(|text| hash(text)).collect::<Result<_, _>>()?;
         config.first_connect = (self.connect_timeout > 0).then(|| Duration::from_secs(self.connect_timeout));

@@ -2,11 +2,14 @@
 //! delivered over all edges (I1–I5). How long things took is told, not tested.
 #![allow(clippy::print_stdout, reason = "a test program says how long things took")]
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use serde_json::json;
+use anyhow::Context;
+use serde_json::{Value, json};
 use skywave_faults::Stage;
-use skywave_harness::wait;
+use skywave_harness::{server, wait};
 
 use crate::cell::{CORES, Cell, EDGES, PARTITIONS};
 
@@ -71,6 +74,45 @@ pub(crate) fn edge_killed(cell: &Cell) -> anyhow::Result<()> {
         cell.cluster.restart(edge)?;
     }
     judge("two kills of an edge", stage)
+}
+
+/// `skywave sub` with both edges' addresses, as it stands and routed: each edge is killed in turn, so that one of them is its own.
+pub(crate) fn command(cell: &Cell) -> anyhow::Result<()> {
+    const EACH: u64 = 20;
+    let urls = EDGES.map(|edge| cell.address(edge).map(|address| format!("http://{address}")));
+    let urls = urls.into_iter().collect::<anyhow::Result<Vec<_>>>()?.join(",");
+    for route in [false, true] {
+        let channel = format!("chat:command-{route}");
+        let mut child = Command::new(server::binary()?)
+            .args(["sub", &channel, "--json", "--from", "1", "--count", &(3 * EACH).to_string()])
+            .args(["--url", &urls, "--token", &cell.token("ada")?])
+            .args(route.then_some("--route"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
+        let mut offset = 0;
+        let mut goes_on = |edge: &str| -> anyhow::Result<()> {
+            let mut publisher = cell.connect(edge, "eve")?;
+            for _ in 0..EACH {
+                offset += 1;
+                publisher.publish(&channel, &format!("m-{offset}"), json!(offset))?;
+                let line = lines.next().context("the output ends")??;
+                let publication: Value = serde_json::from_str(&line)?;
+                anyhow::ensure!(publication["offset"] == offset, "{line} where {offset} was due");
+            }
+            Ok(())
+        };
+        goes_on(EDGES[1])?;
+        for (dead, other) in [(EDGES[0], EDGES[1]), (EDGES[1], EDGES[0])] {
+            cell.cluster.kill9(dead)?;
+            goes_on(other)?;
+            cell.cluster.restart(dead)?;
+        }
+        let status = wait::until("the end of `skywave sub`", || child.try_wait().transpose())??;
+        anyhow::ensure!(status.success(), "{status}");
+    }
+    Ok(())
 }
 
 pub(crate) fn rolling(cell: &Cell) -> anyhow::Result<()> {

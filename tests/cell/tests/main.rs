@@ -38,6 +38,7 @@ const TESTS: &[Test] = &[
     ("a_core_that_leaves_hands_over_and_comes_back_as_a_member", failing::leaving),
     ("publishing_goes_on_when_a_core_is_killed", failing::core_killed),
     ("subscribers_go_on_when_an_edge_is_killed", failing::edge_killed),
+    ("a_command_goes_on_at_the_other_edge_it_knows_and_where_it_is_routed", failing::command),
     ("cores_restart_one_after_the_other_under_load", failing::rolling),
     ("a_core_that_slept_through_a_rebalance_does_no_harm", failing::zombie),
     ("postgres_may_be_away_until_too_much_waits_for_it", failing::postgres_away),
