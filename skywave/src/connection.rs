@@ -52,7 +52,7 @@ enum Writing {
 
 impl ConnectionArgs {
     pub(crate) fn config(&self) -> anyhow::Result<ClientConfig> {
-        let mut config = ClientConfig::new("")
+        let mut config = ClientConfig::with_urls(self.url.clone())
             .route(if self.route { Route::User } else { Route::Off })
             .transport(match self.transport {
                 Carrier::Websocket => Transport::WebSocket,
@@ -63,7 +63,6 @@ impl ConnectionArgs {
                 Writing::Binary => Encoding::Binary,
             })
             .token(self.token.clone().map_or(TokenSource::Anonymous, TokenSource::Fixed));
-        config.urls = self.url.clone();
         config.certificate_hashes =
             self.certificate_hash.iter().map(|text| hash(text)).collect::<Result<_, _>>()?;
         config.first_connect = (self.connect_timeout > 0).then(|| Duration::from_secs(self.connect_timeout));

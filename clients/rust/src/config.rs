@@ -48,8 +48,13 @@ pub struct ClientConfig {
 impl ClientConfig {
     /// A client of the given address with every default.
     pub fn new(url: impl Into<String>) -> Self {
+        Self::with_urls(vec![url.into()])
+    }
+
+    /// The same of several addresses.
+    pub fn with_urls(urls: Vec<String>) -> Self {
         Self {
-            urls: vec![url.into()],
+            urls,
             route: Route::Off,
             token: TokenSource::Anonymous,
             transport: Transport::WebSocket,

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use hashbrown::HashMap;
+use skywave_engine::storm::GiveBack;
 use skywave_protocol::{ClientId, ClientMessage, CloseCode, Push, ServerMessage, WireError, json};
 use tokio::sync::mpsc;
 
@@ -76,9 +77,7 @@ impl Drop for Entry {
         let _ = SESSIONS.try_with(|sessions| {
             let mut sessions = sessions.borrow_mut();
             sessions.remove(&self.0);
-            if sessions.is_empty() {
-                sessions.shrink_to_fit();
-            }
+            sessions.give_back();
         });
     }
 }

@@ -30,10 +30,7 @@ fn moving() -> (Script, LinkId, LinkId) {
     let (mut script, old) = in_a_granted_channel();
     script.publish(1);
     script.sent(old);
-    script.say(old, ServerMessage::Push(Push::Move { target: None, within_ms: 10_000 }));
-    script.wait();
-    let new = script.opened();
-    script.accept(new);
+    let new = script.begin_move(old, 10_000);
     assert!(script.sent(new).is_empty(), "nothing is asked for");
     (script, old, new)
 }
@@ -294,10 +291,7 @@ fn what_was_announced_as_missing_does_not_come_after_all() {
 fn a_grant_on_the_node_moved_to_does_not_keep_the_subscription_from_moving() {
     let (mut script, old) = Script::connected();
     script.subscribe(old, 5);
-    script.say(old, ServerMessage::Push(Push::Move { target: None, within_ms: 10_000 }));
-    script.wait();
-    let new = script.opened();
-    script.accept(new);
+    let new = script.begin_move(old, 10_000);
     let request = script.request(new);
     script.say(new, granted(5));
     script.reply(new, request.id, refused(ErrorCode::AlreadySubscribed));

@@ -46,10 +46,7 @@ fn a_node_that_dies_during_a_move_costs_nothing() {
     script.subscribe(old, 5);
     script.publish(1);
     script.sent(old);
-    script.say(old, ServerMessage::Push(Push::Move { target: None, within_ms: 1_000 }));
-    script.wait();
-    let new = script.opened();
-    script.accept(new);
+    let new = script.begin_move(old, 1_000);
     let request = script.request(new);
     script.lose(old, None);
     assert_eq!(published_ids(&script.sent(new)), ["m1"], "what was unanswered goes to the new node");
@@ -85,10 +82,7 @@ fn a_subscription_that_ends_on_the_node_moved_to_has_ended() {
     script.subscribe(old, 5);
     script.publish(1);
     script.sent(old);
-    script.say(old, ServerMessage::Push(Push::Move { target: None, within_ms: 10_000 }));
-    script.wait();
-    let new = script.opened();
-    script.accept(new);
+    let new = script.begin_move(old, 10_000);
     let request = script.request(new);
     script.reply(new, request.id, subscribed(5, Some(Recovery::Exact)));
     script.say(new, unsubscribed_push());
@@ -100,10 +94,7 @@ fn under_way() -> (Script, LinkId, LinkId, u32) {
     let (mut script, old) = Script::connected();
     script.publish(1);
     let publish = script.request(old).id;
-    script.say(old, ServerMessage::Push(Push::Move { target: None, within_ms: 10_000 }));
-    script.wait();
-    let new = script.opened();
-    script.accept(new);
+    let new = script.begin_move(old, 10_000);
     (script, old, new, publish)
 }
 

@@ -153,6 +153,15 @@ impl Script {
         self.drain();
     }
 
+    /// Told to move within a while, it is connected to another node too, which it is not told. That one's connection.
+    pub(super) fn begin_move(&mut self, old: LinkId, within_ms: u32) -> LinkId {
+        self.say(old, ServerMessage::Push(Push::Move { target: None, within_ms }));
+        self.wait();
+        let new = self.opened();
+        self.accept(new);
+        new
+    }
+
     /// Waits until a new connection is asked for, and accepts it.
     pub(super) fn reconnect(&mut self) -> LinkId {
         let before = self.opens().len();

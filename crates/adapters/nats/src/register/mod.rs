@@ -73,13 +73,8 @@ impl NatsRegister {
         config: RegisterConfig,
         registry: &mut Registry,
     ) -> Result<Self, NatsError> {
-        let name_is_good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-        if config.bucket.is_empty() || !config.bucket.bytes().all(name_is_good) {
-            let problem = format!("`{}` is no name of a bucket (letters, digits, - and _)", config.bucket);
-            return Err(NatsError::Setting { setting: "bucket", problem });
-        }
-        let metrics = RegisterMetrics::register(registry);
         let store = open(bus, &config).await?;
+        let metrics = RegisterMetrics::register(registry);
         Ok(Self { bus: bus.clone(), store, timeout: config.timeout, metrics })
     }
 
@@ -157,7 +152,10 @@ async fn open(bus: &NatsBus, config: &RegisterConfig) -> Result<Store, NatsError
         let problem = match context.get_key_value(&config.bucket).await {
             Ok(store) => return Ok(store),
             Err(error) if error.kind() == KeyValueErrorKind::InvalidStoreName => {
-                let problem = format!("the stream KV_{} is no bucket", config.bucket);
+                let problem = format!(
+                    "`{0}` is no name of a bucket (letters, digits, - and _), or the stream KV_{0} is none",
+                    config.bucket
+                );
                 return Err(NatsError::Setting { setting: "bucket", problem });
             }
             Err(_) => match context.create_key_value(wanted.clone()).await {

@@ -5,29 +5,7 @@ use std::ops::RangeInclusive;
 use skywave_protocol::message::{GapReason, Recovery};
 
 use super::super::HubConfig;
-use super::support::{Out, World, behind, caught_up, joined, page, position};
-
-/// A ring of ten publications, pages of twenty, and a log up to `head`.
-fn world(head: u64) -> World {
-    let mut world = World::with(HubConfig {
-        ring_publications: 10,
-        recovery_margin: 0,
-        page: 20,
-        ..HubConfig::default()
-    });
-    world.head = head;
-    world
-}
-
-/// The same with a live member (1).
-fn live(head: u64) -> World {
-    let mut world = world(head);
-    world.join(1, None);
-    world.interest();
-    world.answer();
-    assert_eq!(world.take(), [Out::Add, joined(1, head)]);
-    world
-}
+use super::support::{Out, World, behind, caught_up, page, position};
 
 /// Lets a member read until it is live, and answers what it got.
 fn catch_up(world: &mut World, who: u64) -> Vec<u64> {
@@ -58,7 +36,7 @@ fn offsets(range: RangeInclusive<u64>) -> Vec<u64> {
 #[test]
 fn whatever_the_distance_everything_comes_page_by_page() {
     for known in [false, true] {
-        let mut world = if known { live(50_000) } else { world(50_000) };
+        let mut world = if known { World::short_live(50_000) } else { World::short(50_000) };
         world.join(2, Some(position(7)));
         world.interest();
         world.answer();
@@ -72,7 +50,7 @@ fn whatever_the_distance_everything_comes_page_by_page() {
 
 #[test]
 fn nothing_comes_that_was_not_asked_for() {
-    let mut world = live(100);
+    let mut world = World::short_live(100);
     world.join(2, Some(position(0)));
     world.answer();
     assert_eq!(world.take(), [behind(2, 100)]);
@@ -93,7 +71,7 @@ fn nothing_comes_that_was_not_asked_for() {
 
 #[test]
 fn those_in_the_same_place_share_pages() {
-    let mut world = world(200);
+    let mut world = World::short(200);
     for who in 1..=1_000 {
         world.join(who, Some(position(0)));
     }
@@ -113,7 +91,7 @@ fn those_in_the_same_place_share_pages() {
 
 #[test]
 fn a_page_serves_those_who_come_a_moment_later_too() {
-    let mut world = live(100);
+    let mut world = World::short_live(100);
     world.join(2, Some(position(40)));
     world.answer();
     world.join(3, Some(position(50)));
@@ -130,7 +108,7 @@ fn a_page_serves_those_who_come_a_moment_later_too() {
 
 #[test]
 fn one_that_does_not_read_holds_up_nobody() {
-    let mut world = live(100);
+    let mut world = World::short_live(100);
     for who in [2, 3] {
         world.join(who, Some(position(0)));
     }
@@ -144,7 +122,7 @@ fn one_that_does_not_read_holds_up_nobody() {
 
 #[test]
 fn those_who_ask_take_turns() {
-    let mut world = live(1_000);
+    let mut world = World::short_live(1_000);
     for (who, offset) in [(2, 500), (3, 100), (4, 300)] {
         world.join(who, Some(position(offset)));
         world.answer();
@@ -167,7 +145,7 @@ fn those_who_ask_take_turns() {
 
 #[test]
 fn a_joiner_is_not_held_up_by_those_who_catch_up_nor_they_by_joiners() {
-    let mut world = live(10_000);
+    let mut world = World::short_live(10_000);
     world.join(2, Some(position(0)));
     world.answer();
     world.take();
@@ -189,7 +167,7 @@ fn a_joiner_is_not_held_up_by_those_who_catch_up_nor_they_by_joiners() {
 
 #[test]
 fn what_retention_takes_meanwhile_is_announced() {
-    let mut world = live(100);
+    let mut world = World::short_live(100);
     world.join(2, Some(position(0)));
     world.answer();
     world.more(2);
@@ -205,7 +183,7 @@ fn what_retention_takes_meanwhile_is_announced() {
 
 #[test]
 fn what_the_ring_still_has_is_not_lost_when_retention_takes_everything() {
-    let mut world = live(100);
+    let mut world = World::short_live(100);
     world.join(2, Some(position(50)));
     world.answer();
     for offset in 101..=110 {
@@ -222,7 +200,7 @@ fn what_the_ring_still_has_is_not_lost_when_retention_takes_everything() {
 
 #[test]
 fn a_position_that_retention_has_passed_goes_on_behind_a_gap() {
-    let mut world = live(100);
+    let mut world = World::short_live(100);
     world.first = 41;
     world.join(2, Some(position(5)));
     world.answer();
@@ -233,7 +211,7 @@ fn a_position_that_retention_has_passed_goes_on_behind_a_gap() {
 
 #[test]
 fn a_hole_in_the_store_is_looked_at_again_and_then_announced() {
-    let mut world = live(100);
+    let mut world = World::short_live(100);
     world.lost.extend([31, 32]);
     world.join(2, Some(position(10)));
     world.answer();
@@ -256,7 +234,7 @@ fn a_hole_in_the_store_is_looked_at_again_and_then_announced() {
 
 #[test]
 fn when_history_cannot_be_read_it_goes_on_where_the_ring_begins() {
-    let mut world = live(100);
+    let mut world = World::short_live(100);
     world.join(2, Some(position(10)));
     world.answer();
     for offset in 101..=105 {
@@ -277,7 +255,7 @@ fn when_history_cannot_be_read_it_goes_on_where_the_ring_begins() {
 
 #[test]
 fn a_read_that_fails_once_is_repeated() {
-    let mut world = live(100);
+    let mut world = World::short_live(100);
     world.join(2, Some(position(10)));
     world.answer();
     world.wait();
@@ -290,7 +268,7 @@ fn a_read_that_fails_once_is_repeated() {
 
 #[test]
 fn a_page_that_cannot_be_read_holds_up_nobody_else() {
-    let mut world = live(100);
+    let mut world = World::short_live(100);
     world.join(2, Some(position(10)));
     world.answer();
     world.wait();
@@ -305,7 +283,7 @@ fn a_page_that_cannot_be_read_holds_up_nobody_else() {
 
 #[test]
 fn another_epoch_ends_the_catching_up() {
-    let mut world = live(100);
+    let mut world = World::short_live(100);
     world.join(2, Some(position(0)));
     world.answer();
     world.take();
@@ -319,7 +297,7 @@ fn another_epoch_ends_the_catching_up() {
 
 #[test]
 fn who_leaves_while_catching_up_is_forgotten() {
-    let mut world = world(100);
+    let mut world = World::short(100);
     world.join(1, Some(position(0)));
     world.interest();
     world.answer();
@@ -337,7 +315,7 @@ fn who_leaves_while_catching_up_is_forgotten() {
 
 #[test]
 fn joining_again_starts_again() {
-    let mut world = live(100);
+    let mut world = World::short_live(100);
     world.join(2, Some(position(0)));
     world.answer();
     world.more(2);
@@ -369,7 +347,7 @@ fn kept_pages_are_bounded_over_all_channels() {
 
 #[test]
 fn the_ring_that_has_moved_on_is_met_all_the_same() {
-    let mut world = live(100);
+    let mut world = World::short_live(100);
     world.join(2, Some(position(70)));
     world.answer();
     world.more(2);

@@ -2,28 +2,11 @@
 
 use skywave_protocol::message::{GapReason, Recovery};
 
-use super::super::HubConfig;
-use super::support::{Out, World, behind, caught_up, joined, page, position};
-
-/// A ring of ten publications, pages of twenty, and a live member (1) at `head`.
-fn live(head: u64) -> World {
-    let mut world = World::with(HubConfig {
-        ring_publications: 10,
-        recovery_margin: 0,
-        page: 20,
-        ..HubConfig::default()
-    });
-    world.head = head;
-    world.join(1, None);
-    world.interest();
-    world.answer();
-    assert_eq!(world.take(), [Out::Add, joined(1, head)]);
-    world
-}
+use super::support::{Out, World, behind, caught_up, page, position};
 
 #[test]
 fn a_copy_serves_as_history_does() {
-    let mut world = live(100);
+    let mut world = World::short_live(100);
     world.join(2, Some(position(40)));
     assert!(world.take().is_empty());
     assert_eq!(world.past, Some(position(100)));
@@ -40,7 +23,7 @@ fn a_copy_serves_as_history_does() {
 
 #[test]
 fn a_copy_that_does_not_follow_or_is_of_another_epoch_is_of_no_use() {
-    let mut world = live(100);
+    let mut world = World::short_live(100);
     world.join(2, Some(position(40)));
     assert!(!world.copy("e1", 41, 60), "one is missing");
     assert!(!world.copy("e1", 20, 40), "nothing follows");
@@ -59,7 +42,7 @@ fn what_only_history_can_tell_is_not_asked_of_a_copy() {
     assert!(world.take().contains(&Out::Add));
     assert_eq!(world.past, None, "nobody knows the epoch");
     assert!(!world.copy("e1", 30, 100));
-    let mut world = live(100);
+    let mut world = World::short_live(100);
     world.announce(105);
     world.head = 105;
     assert!(world.take().is_empty());
@@ -70,7 +53,7 @@ fn what_only_history_can_tell_is_not_asked_of_a_copy() {
 /// A member asks for a position beyond the head; copies that others get meanwhile say nothing about it.
 #[test]
 fn copies_are_no_evidence_that_a_log_was_cut() {
-    let mut world = live(100);
+    let mut world = World::short_live(100);
     world.join(2, Some(position(40)));
     world.join(3, Some(position(103)));
     let mut copies = 0;
@@ -105,7 +88,7 @@ fn copies_are_no_evidence_that_a_log_was_cut() {
 
 #[test]
 fn what_retention_has_taken_may_still_be_copied() {
-    let mut world = live(100);
+    let mut world = World::short_live(100);
     world.first = 60;
     world.join(2, Some(position(40)));
     assert!(world.copy("e1", 40, 50));

@@ -121,15 +121,29 @@ impl World {
         }
     }
 
+    /// A ring of ten publications, pages of twenty, and a log up to `head`.
+    pub(super) fn short(head: Offset) -> Self {
+        let config =
+            HubConfig { ring_publications: 10, recovery_margin: 0, page: 20, ..HubConfig::default() };
+        Self { head, ..Self::with(config) }
+    }
+
+    /// The same with a live member (1).
+    pub(super) fn short_live(head: Offset) -> Self {
+        Self::short(head).with_member()
+    }
+
     /// A world whose channel has one member (1) at the given head.
     pub(super) fn live_at(head: Offset) -> Self {
-        let mut world = Self::new();
-        world.head = head;
-        world.join(1, None);
-        world.interest();
-        world.answer();
-        assert_eq!(world.take(), [Out::Add, joined(1, head)]);
-        world
+        Self { head, ..Self::new() }.with_member()
+    }
+
+    fn with_member(mut self) -> Self {
+        self.join(1, None);
+        self.interest();
+        self.answer();
+        assert_eq!(self.take(), [Out::Add, joined(1, self.head)]);
+        self
     }
 
     pub(super) fn join(&mut self, who: u64, recover: Option<Position>) {
